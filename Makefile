@@ -1,0 +1,48 @@
+# Two commands for a new user: `make demo`, `make test`. Everything else builds on the same .venv.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+REAL ?= ../shared/real
+STAMP := .venv/.installed
+
+.PHONY: demo test lab bench check format notebooks data clean
+
+# Installed anew only when the dependency lists change.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "chatlab needs Python 3.11 or newer: set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/chatlab drift --replies model --out out/demo --demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest --real $(REAL)
+
+lab: $(STAMP)
+	$(BIN)/chatlab lab
+
+bench: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --real $(REAL) -p no:randomly
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
+	$(BIN)/python notebooks/run.py --check
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+notebooks: $(STAMP)
+	$(BIN)/python notebooks/run.py
+
+data: $(STAMP)
+	$(BIN)/python data/make_dialogues.py
+	$(BIN)/python data/make_tokenizers.py
+	$(BIN)/python data/make_model.py
+
+clean:
+	rm -rf .venv out .hypothesis .mypy_cache .ruff_cache .benchmarks

@@ -1,0 +1,60 @@
+"""chatlab: see where a chat model's echo differs from its prompt, and stream without that bug.
+
+Names load on first use, so ``import chatlab`` costs milliseconds and loads neither torch,
+transformers nor a user interface.
+
+>>> import chatlab
+>>> chatlab.ChatPromptMetaLlamaLlama2Chat.__name__
+'ChatPromptMetaLlamaLlama2Chat'
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AbstractChatPrompt",
+    "ChatPromptMetaLlamaLlama2Chat",
+    "ChatlabError",
+    "RoleType",
+    "StreamingDetokenizer",
+    "load_tokenizer",
+    "measure_drift",
+    "trace_echo",
+]
+
+_HOME = {
+    "AbstractChatPrompt": "prompts.base",
+    "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
+    "ChatlabError": "errors",
+    "RoleType": "prompts.base",
+    "StreamingDetokenizer": "streaming.detokenizer",
+    "load_tokenizer": "tokenizers.load",
+    "measure_drift": "echo.experiment",
+    "trace_echo": "echo.trace",
+}
+
+if TYPE_CHECKING:
+    from chatlab.echo.experiment import measure_drift as measure_drift
+    from chatlab.echo.trace import trace_echo as trace_echo
+    from chatlab.errors import ChatlabError as ChatlabError
+    from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt
+    from chatlab.prompts.base import RoleType as RoleType
+    from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
+    from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
+    from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'chatlab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"chatlab.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

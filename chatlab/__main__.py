@@ -1,0 +1,5 @@
+"""``python -m chatlab`` is the ``chatlab`` command."""
+
+from chatlab.cli import main
+
+main()

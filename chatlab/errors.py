@@ -1,0 +1,89 @@
+"""Every error chatlab raises on purpose.
+
+::
+
+    ChatlabError
+    ├── PromptError            a prompt class was used against its format          (also ValueError)
+    │   ├── MessageTypeError   a message is not a str                              (also TypeError)
+    │   └── RoleOrderError     a message stands where the format has no place for it
+    ├── DialogueError          a line or object is not a dialogue                  (also ValueError)
+    ├── BufferingError         a scanner got patterns, options or text it cannot use (also ValueError)
+    │   └── FullTextMismatch   a "full" input does not extend the former one
+    ├── TokenizerLoadError     a folder, file or hub id did not become a tokenizer
+    │   ├── SourceNotFound     nothing is there                                    (also FileNotFoundError)
+    │   ├── RevisionError      the revision is absent, short or malformed          (also ValueError)
+    │   └── OfflineError       it lies on the hub, and the hub cannot be reached
+    ├── EncodeError            text that no tokenizer can take, such as a lone surrogate (also ValueError)
+    ├── TokenIdError           an id outside the vocabulary                        (also ValueError)
+    ├── EngineError            generation failed or was asked for the impossible
+    ├── RevisionCompareError   two revisions could not be compared
+    └── OutputError            a result cannot be written where it was asked for   (also OSError)
+
+Each message names the thing that is wrong and the way out.
+"""
+
+from __future__ import annotations
+
+
+class ChatlabError(Exception):
+    """The root of the tree: catch it to catch everything chatlab raises on purpose."""
+
+
+class PromptError(ChatlabError, ValueError):
+    """A prompt class was used against its format."""
+
+
+class MessageTypeError(PromptError, TypeError):
+    """A message is not a ``str``."""
+
+
+class RoleOrderError(PromptError):
+    """A message stands where the prompt format has no place for it."""
+
+
+class DialogueError(ChatlabError, ValueError):
+    """A line or object is not a dialogue."""
+
+
+class BufferingError(ChatlabError, ValueError):
+    """A scanner got patterns, options or text it cannot use."""
+
+
+class FullTextMismatch(BufferingError):
+    """A ``full`` input does not extend the input before it."""
+
+
+class TokenizerLoadError(ChatlabError):
+    """A folder, file or hub id did not become a tokenizer."""
+
+
+class SourceNotFound(TokenizerLoadError, FileNotFoundError):
+    """There is nothing at the given path or hub id."""
+
+
+class RevisionError(TokenizerLoadError, ValueError):
+    """A revision is absent, too short to be a pin, or malformed."""
+
+
+class OfflineError(TokenizerLoadError):
+    """The tokenizer lies on the hub and the hub cannot be reached."""
+
+
+class EncodeError(ChatlabError, ValueError):
+    """Text that no tokenizer can take, such as a lone surrogate."""
+
+
+class TokenIdError(ChatlabError, ValueError):
+    """A token id outside the vocabulary."""
+
+
+class EngineError(ChatlabError):
+    """Generation failed, or was asked for something the engine cannot do."""
+
+
+class RevisionCompareError(ChatlabError):
+    """Two revisions could not be compared."""
+
+
+class OutputError(ChatlabError, OSError):
+    """A result cannot be written where it was asked for."""

@@ -1,0 +1,1 @@
+"""Where tokenizers come from, and the one small interface everything else uses."""
