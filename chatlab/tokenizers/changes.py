@@ -1,0 +1,206 @@
+"""Named single changes of a ``tokenizer.json``: the counterfactuals that prove a cause, and the faults tests inject.
+
+Each change is a pure function on the parsed JSON. It returns the changed copy, or ``None`` where the tokenizer
+has nothing of the kind to change. Format: https://huggingface.co/docs/tokenizers/api/tokenizer
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Json = dict[str, Any]
+Change = Callable[[Json, Any], Json | None]
+
+SPACE_MARK = "\u2581"
+PRIVATE_MARK = "\U000f2581"
+"""A private-use character that no text holds, to stand in for the space mark."""
+
+
+def steps(component: Json | None) -> list[Json]:
+    """Return the flat steps of a normalizer, pre-tokenizer or decoder; a Sequence is its steps."""
+    if component is None:
+        return []
+    if component["type"] != "Sequence":
+        return [component]
+    inner = component.get("normalizers") or component.get("pretokenizers") or component.get("decoders") or []
+    return [step for part in inner for step in steps(part)]
+
+
+def sequence(kind: str, parts: list[Json]) -> Json | None:
+    """Return the component made of ``parts``; the inverse of :func:`steps`."""
+    if not parts:
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    key = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}[kind]
+    return {"type": "Sequence", key: parts}
+
+
+def with_steps(state: Json, kind: str, parts: list[Json]) -> Json:
+    """Return ``state`` with the steps of one component replaced."""
+    return {**state, kind: sequence(kind, parts)}
+
+
+def edit_steps(state: Json, kind: str, edit: Callable[[Json], list[Json] | None]) -> Json | None:
+    """Return ``state`` with each step replaced by ``edit(step)``; ``None`` where no step is edited."""
+    before = steps(state.get(kind))
+    edits = [edit(step) for step in before]
+    if all(new is None for new in edits):
+        return None
+    after = [part for step, new in zip(before, edits, strict=True) for part in ([step] if new is None else new)]
+    return with_steps(state, kind, after)
+
+
+def prefix_first_only(state: Json, _: Any = None) -> Json | None:
+    """Add the dummy prefix to the first segment only (the non-legacy rule)."""
+    return _prefix(state, "first")
+
+
+def prefix_never(state: Json, _: Any = None) -> Json | None:
+    """Add no dummy prefix at all."""
+    return _prefix(state, "never")
+
+
+def _prefix(state: Json, scheme: str) -> Json | None:
+    def pre(step: Json) -> list[Json] | None:
+        if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") not in (scheme, "never"):
+            return [{**step, "prepend_scheme": scheme}]
+        if step["type"] == "ByteLevel" and step.get("add_prefix_space"):
+            return [{**step, "add_prefix_space": False}]
+        return None
+
+    changed = edit_steps(state, "pre_tokenizer", pre)
+    if any(step["type"] == "Prepend" for step in steps(state.get("normalizer"))):
+        # The Prepend normalizer knows no "first": a Metaspace that only prepends says the same of one segment.
+        changed = edit_steps(changed or state, "normalizer", lambda s: [] if s["type"] == "Prepend" else None)
+        assert changed is not None
+        if scheme == "first":
+            first = {"type": "Metaspace", "replacement": SPACE_MARK, "prepend_scheme": "first", "split": False}
+            changed = with_steps(changed, "pre_tokenizer", [*steps(changed.get("pre_tokenizer")), first])
+    return changed
+
+
+def prefix_always_added(state: Json, _: Any = None) -> Json | None:
+    """Add the dummy prefix even to text that begins with a space, so that the space of the text stays one more."""
+
+    def without(step: Json) -> list[Json] | None:
+        if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
+            return [{**step, "prepend_scheme": "never"}]
+        return None
+
+    changed = edit_steps(state, "pre_tokenizer", without)
+    if changed is None:
+        return None
+    return with_steps(
+        changed, "normalizer", [*steps(state.get("normalizer")), {"type": "Prepend", "prepend": SPACE_MARK}]
+    )
+
+
+def drop_normalizer_step(state: Json, number: int) -> Json | None:
+    """Leave out one step of the normalizer."""
+    parts = steps(state.get("normalizer"))
+    if not 0 <= number < len(parts):
+        return None
+    return with_steps(state, "normalizer", parts[:number] + parts[number + 1 :])
+
+
+def drop_decoder_step(state: Json, kind: str) -> Json | None:
+    """Leave out the decoder's steps of one type, such as ``Strip``."""
+    return edit_steps(state, "decoder", lambda step: [] if step["type"] == kind else None)
+
+
+def add_byte_fallback_decoder(state: Json, _: Any = None) -> Json | None:
+    """Let the decoder join byte pieces (``<0xE3>``) into characters."""
+    parts = steps(state.get("decoder"))
+    if any(step["type"] == "ByteFallback" for step in parts):
+        return None
+    return with_steps(state, "decoder", [{"type": "ByteFallback"}, *(parts or [{"type": "Fuse"}])])
+
+
+def join_without_spaces(state: Json, _: Any = None) -> Json | None:
+    """Join pieces with nothing between them, where a missing decoder would put spaces."""
+    return None if state.get("decoder") else with_steps(state, "decoder", [{"type": "Fuse"}])
+
+
+def wordpiece_cleanup_off(state: Json, _: Any = None) -> Json | None:
+    """Switch off the clean-up inside a WordPiece or CTC decoder."""
+    return edit_steps(state, "decoder", lambda step: [{**step, "cleanup": False}] if step.get("cleanup") else None)
+
+
+def added_token_flags(state: Json, flags: dict[str, Any]) -> Json | None:
+    """Set flags on added tokens: ``{"content": …, "lstrip": False}``, or on all of them without ``content``."""
+    content, new = flags.get("content"), {k: v for k, v in flags.items() if k != "content"}
+
+    def wanted(token: Json) -> bool:
+        return (content is None or token["content"] == content) and any(token[k] != v for k, v in new.items())
+
+    tokens = state.get("added_tokens", [])
+    if not any(wanted(token) for token in tokens):
+        return None
+    return {**state, "added_tokens": [{**token, **new} if wanted(token) else token for token in tokens]}
+
+
+def know_the_unknown(state: Json, texts: list[str]) -> Json | None:
+    """Give the vocabulary a plain added token for each text it lacks."""
+    known = {token["content"] for token in state.get("added_tokens", [])}
+    first = 1 + max((i for i in _ids(state)), default=-1)
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    new = [t for t in dict.fromkeys(texts) if t and t not in known]
+    if not new:
+        return None
+    tokens = [{"id": first + n, "content": text, **flags} for n, text in enumerate(new)]
+    return {**state, "added_tokens": [*state.get("added_tokens", []), *tokens]}
+
+
+def _ids(state: Json) -> Iterator[int]:
+    yield from (token["id"] for token in state.get("added_tokens", []))
+    vocab = state["model"]["vocab"]
+    yield from (vocab.values() if isinstance(vocab, dict) else range(len(vocab)))
+
+
+def rename_space_mark(state: Json, _: Any = None) -> Json | None:
+    """Let another character stand for the space, so that a typed U+2581 is text again."""
+    changed: Json = _renamed({k: v for k, v in state.items() if k != "added_tokens"})
+    return {**changed, "added_tokens": state.get("added_tokens", [])} if changed["model"] != state["model"] else None
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(SPACE_MARK, PRIVATE_MARK)
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    if isinstance(value, dict):
+        return {_renamed(key): _renamed(item) for key, item in value.items()}
+    return value
+
+
+def no_truncation(state: Json, _: Any = None) -> Json | None:
+    """Encode the whole text."""
+    return {**state, "truncation": None} if state.get("truncation") else None
+
+
+def no_padding(state: Json, _: Any = None) -> Json | None:
+    """Add no padding ids."""
+    return {**state, "padding": None} if state.get("padding") else None
+
+
+CHANGES: dict[str, Change] = {
+    change.__name__: change
+    for change in (
+        prefix_first_only,
+        prefix_never,
+        prefix_always_added,
+        drop_normalizer_step,
+        drop_decoder_step,
+        add_byte_fallback_decoder,
+        join_without_spaces,
+        wordpiece_cleanup_off,
+        added_token_flags,
+        know_the_unknown,
+        rename_space_mark,
+        no_truncation,
+        no_padding,
+    )
+}
+"""Every change by its name; ``Tokenizer.change(name, argument)`` applies one."""

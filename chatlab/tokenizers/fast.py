@@ -1,0 +1,148 @@
+"""Adapter for the Rust tokenizers: raw ``tokenizers.Tokenizer`` and every fast AutoTokenizer built on one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from chatlab.errors import TokenIdError
+from chatlab.tokenizers.changes import CHANGES, Json
+from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
+
+CleanUp = Callable[[str], str]
+
+
+class FastTokenizer(Tokenizer):
+    """A Rust pipeline, and the clean-up that transformers may run on the decoded text after it."""
+
+    def __init__(
+        self,
+        rust: RustTokenizer,
+        *,
+        name: str = "tokenizer.json",
+        loader: str = "tokenizers",
+        clean_up: CleanUp | None = None,
+        library: str = "tokenizers",
+    ) -> None:
+        """Wrap a pipeline; ``clean_up`` is applied to whole decoded texts, as transformers does when its flag is set."""
+        self.name, self.loader, self.clean_up = name, loader, clean_up
+        self.versions = {lib: version(lib) for lib in sorted({"tokenizers", library})}
+        self._rust = rust
+        self._changed: dict[str, FastTokenizer | None] = {}
+
+    @classmethod
+    def of_transformers(cls, tokenizer: Any, *, name: str | None = None) -> FastTokenizer:
+        """Wrap a fast AutoTokenizer: the same ids and the same text as calling it with the same switches."""
+        rust = tokenizer.backend_tokenizer
+        # transformers sets both anew at each call, and a plain call asks for neither.
+        rust.no_truncation()
+        rust.no_padding()
+        cleans = tokenizer.clean_up_tokenization_spaces and (
+            type(rust.model).__name__ != "BPE"
+            or getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
+        )
+        return cls(
+            rust,
+            name=name or tokenizer.name_or_path or type(tokenizer).__name__,
+            loader="transformers",
+            clean_up=tokenizer.clean_up_tokenization if cleans else None,
+            library="transformers",
+        )
+
+    @cached_property
+    def state(self) -> Json:
+        """The pipeline as the parsed ``tokenizer.json`` it would be saved as."""
+        state: Json = json.loads(self._rust.to_str())
+        return state
+
+    @cached_property
+    def special_strs(self) -> Mapping[str, int]:
+        """Added tokens whose ``special`` flag is set."""
+        return {t.content: i for i, t in sorted(self._rust.get_added_tokens_decoder().items()) if t.special}
+
+    @cached_property
+    def vocab_len(self) -> int:
+        """Number of ids, added tokens included."""
+        return int(self._rust.get_vocab_size(with_added_tokens=True))
+
+    def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
+        """Return the ids of ``text``, each with the characters the pipeline says it came from."""
+        encoding = self._encode(text, add_special_tokens)
+        return Encoding(token_ids=encoding.ids, spans=encoding.offsets)
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Return the ids of ``text``."""
+        token_ids: list[int] = self._encode(text, add_special_tokens).ids
+        return token_ids
+
+    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[list[int]]:
+        """Return the ids of each text, in one call into Rust."""
+        try:
+            encodings = self._rust.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeEncodeError):
+            for text in texts:
+                refuse_lone_surrogates(text)
+            raise
+        return [encoding.ids for encoding in encodings]
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Return the text of ``token_ids``, cleaned up where transformers would."""
+        text: str = self._decode(token_ids, skip_special_tokens)
+        return self.clean_up(text) if self.clean_up else text
+
+    def decode_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
+        """Return the text of each list of ids, in one call into Rust."""
+        texts: list[str] = self._rust.decode_batch(batch, skip_special_tokens=skip_special_tokens)
+        return [self.clean_up(text) for text in texts] if self.clean_up else texts
+
+    def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
+        """Return the pipeline's own decode: clean-up rewrites text that was already shown, so no stream can use it."""
+        return lambda token_ids: self._decode(token_ids, skip_special_tokens)
+
+    def piece(self, token_id: int) -> str:
+        """Return the vocabulary entry of an id."""
+        piece: str | None = self._rust.id_to_token(token_id) if token_id >= 0 else None
+        if piece is None:
+            raise TokenIdError(f"{self.name} has no token id {token_id}: its ids end at {self.vocab_len - 1}")
+        return piece
+
+    def change(self, name: str, argument: object = None) -> FastTokenizer | None:
+        """Return a copy with one thing changed: ``clean_up_off`` or a name of ``changes.CHANGES``."""
+        key = f"{name} {argument!r}"
+        if key not in self._changed:
+            self._changed[key] = self._copy(name, argument)
+        return self._changed[key]
+
+    def _copy(self, name: str, argument: object) -> FastTokenizer | None:
+        rust, clean_up = self._rust, self.clean_up
+        if name == "clean_up_off":
+            if clean_up is None:
+                return None
+            clean_up = None
+        elif name in CHANGES:
+            state = CHANGES[name](self.state, argument)
+            if state is None:
+                return None
+            rust = RustTokenizer.from_str(json.dumps(state))
+        else:
+            return None
+        return FastTokenizer(rust, name=f"{self.name} + {name}", loader=self.loader, clean_up=clean_up)
+
+    def _encode(self, text: str, add_special_tokens: bool) -> Any:
+        try:
+            return self._rust.encode(text, add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeEncodeError):
+            refuse_lone_surrogates(text)
+            raise
+
+    def _decode(self, token_ids: Sequence[int], skip_special_tokens: bool) -> str:
+        try:
+            text: str = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        except OverflowError as error:
+            raise TokenIdError(f"{self.name} cannot decode a token id outside 0..{self.vocab_len - 1}") from error
+        return text

@@ -1,0 +1,119 @@
+"""The one small interface that the rest of chatlab asks of a tokenizer.
+
+AutoTokenizer, raw ``tokenizers``, SentencePiece and slow Python tokenizers differ in names, defaults and
+in what they can tell. Each gets an adapter with this face; nothing above this room knows which one it holds.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from chatlab.errors import EncodeError
+
+Span = tuple[int, int]
+"""Start and end offset in code points, end exclusive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Token ids of a text and, where the tokenizer can tell, which characters each one came from."""
+
+    token_ids: list[int]
+    spans: list[Span] | None
+    """One span of the text a token; ``None`` for tokenizers that keep no offsets."""
+
+
+class Tokenizer(ABC):
+    """Text to ids and back, with the two switches that decide what an echo looks like.
+
+    ``add_special_tokens`` is off and ``skip_special_tokens`` on by default, because that is how chat programs
+    call a tokenizer: the prompt text already holds its own ``<s>``, and the reader must not see them.
+    """
+
+    name: str
+    """Where it came from: a hub id, a folder name, a class name."""
+    loader: str
+    """Which library reads it: ``transformers``, ``tokenizers``, ``sentencepiece`` or ``slow``."""
+    versions: Mapping[str, str]
+    """Library versions that take part, because the same files give other ids under other versions."""
+
+    @abstractmethod
+    def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
+        """Return the ids of ``text`` with their spans.
+
+        Raises:
+            EncodeError: the text holds a lone surrogate.
+        """
+
+    @abstractmethod
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Return the text of ``token_ids``."""
+
+    @abstractmethod
+    def piece(self, token_id: int) -> str:
+        """Return the vocabulary entry of an id, spelled as the vocabulary spells it."""
+
+    @property
+    @abstractmethod
+    def special_strs(self) -> Mapping[str, int]:
+        """Texts that this tokenizer reads as control tokens, with their ids."""
+
+    @property
+    @abstractmethod
+    def vocab_len(self) -> int:
+        """Number of ids, added tokens included."""
+
+    def change(self, name: str, argument: object = None) -> Tokenizer | None:
+        """Return a copy that differs in one named thing, or ``None`` where that thing is not there to change.
+
+        The names are those of :mod:`chatlab.tokenizers.changes`. The copy is how a cause is proven.
+        """
+        return None
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids that ``skip_special_tokens`` removes."""
+        return frozenset(self.special_strs.values())
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Return the ids of ``text``."""
+        return self.encode_spans(text, add_special_tokens=add_special_tokens).token_ids
+
+    def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[list[int]]:
+        """Return the ids of each text; faster than one by one where the library has a batch call."""
+        return [self.encode(text, add_special_tokens=add_special_tokens) for text in texts]
+
+    def decode_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
+        """Return the text of each list of ids."""
+        return [self.decode(token_ids, skip_special_tokens=skip_special_tokens) for token_ids in batch]
+
+    def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
+        """Return ``decode`` with its switch set, for a streaming detokenizer."""
+        return lambda token_ids: self.decode(token_ids, skip_special_tokens=skip_special_tokens)
+
+    def without_special_strs(self, text: str) -> str:
+        """Return ``text`` without the control tokens spelled in it: what ``skip_special_tokens`` leaves to see."""
+        for special in sorted(self.special_strs, key=len, reverse=True):
+            text = text.replace(special, "")
+        return text
+
+
+def refuse_lone_surrogates(text: str) -> None:
+    r"""Raise a typed error for text that is not valid Unicode.
+
+    >>> refuse_lone_surrogates("caf\u00e9")
+    >>> refuse_lone_surrogates("a\ud800")
+    Traceback (most recent call last):
+    chatlab.errors.EncodeError: lone surrogate U+D800 at offset 1: ...
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        found = f"U+{ord(text[error.start]):04X}"
+        raise EncodeError(
+            f"lone surrogate {found} at offset {error.start}: no tokenizer can encode it. "
+            "Read the file as UTF-8, or clean the text with text.encode('utf-16', 'surrogatepass').decode('utf-16')."
+        ) from error
