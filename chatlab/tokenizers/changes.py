@@ -13,8 +13,6 @@ Json = dict[str, Any]
 Change = Callable[[Json, Any], Json | None]
 
 SPACE_MARK = "\u2581"
-PRIVATE_MARK = "\U000f2581"
-"""A private-use character that no text holds, to stand in for the space mark."""
 
 
 def steps(component: Json | None) -> list[Json]:
@@ -105,9 +103,33 @@ def drop_normalizer_step(state: Json, number: int) -> Json | None:
     return with_steps(state, "normalizer", parts[:number] + parts[number + 1 :])
 
 
-def drop_decoder_step(state: Json, kind: str) -> Json | None:
-    """Leave out the decoder's steps of one type, such as ``Strip``."""
-    return edit_steps(state, "decoder", lambda step: [] if step["type"] == kind else None)
+def keep_text(state: Json, _: Any = None) -> Json | None:
+    """Leave out every normalizer step that changes text, and keep those that only write the space mark."""
+    return edit_steps(state, "normalizer", lambda step: None if writes_space_mark(step) else [])
+
+
+def writes_space_mark(step: Json) -> bool:
+    """Tell whether a normalizer step only prepends the space mark or writes it for a space.
+
+    >>> writes_space_mark({"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"})
+    True
+    """
+    if step["type"] == "Prepend":
+        return True
+    return step["type"] == "Replace" and step.get("pattern") == {"String": " "} and step["content"] == SPACE_MARK
+
+
+def decoder_keeps_ends(state: Json, _: Any = None) -> Json | None:
+    """Let the decoder strip nothing from the ends of the text."""
+
+    def edit(step: Json) -> list[Json] | None:
+        if step["type"] == "Strip":
+            return []
+        if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
+            return [{**step, "prepend_scheme": "never"}]
+        return None
+
+    return edit_steps(state, "decoder", edit)
 
 
 def add_byte_fallback_decoder(state: Json, _: Any = None) -> Json | None:
@@ -159,22 +181,6 @@ def _ids(state: Json) -> Iterator[int]:
     yield from (vocab.values() if isinstance(vocab, dict) else range(len(vocab)))
 
 
-def rename_space_mark(state: Json, _: Any = None) -> Json | None:
-    """Let another character stand for the space, so that a typed U+2581 is text again."""
-    changed: Json = _renamed({k: v for k, v in state.items() if k != "added_tokens"})
-    return {**changed, "added_tokens": state.get("added_tokens", [])} if changed["model"] != state["model"] else None
-
-
-def _renamed(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.replace(SPACE_MARK, PRIVATE_MARK)
-    if isinstance(value, list):
-        return [_renamed(item) for item in value]
-    if isinstance(value, dict):
-        return {_renamed(key): _renamed(item) for key, item in value.items()}
-    return value
-
-
 def no_truncation(state: Json, _: Any = None) -> Json | None:
     """Encode the whole text."""
     return {**state, "truncation": None} if state.get("truncation") else None
@@ -192,13 +198,13 @@ CHANGES: dict[str, Change] = {
         prefix_never,
         prefix_always_added,
         drop_normalizer_step,
-        drop_decoder_step,
+        decoder_keeps_ends,
+        keep_text,
         add_byte_fallback_decoder,
         join_without_spaces,
         wordpiece_cleanup_off,
         added_token_flags,
         know_the_unknown,
-        rename_space_mark,
         no_truncation,
         no_padding,
     )

@@ -70,6 +70,13 @@ class FastTokenizer(Tokenizer):
         """Number of ids, added tokens included."""
         return int(self._rust.get_vocab_size(with_added_tokens=True))
 
+    @cached_property
+    def unk_id(self) -> int | None:
+        """The model's unknown token; a Unigram model names it by id, the others by text."""
+        model = self.state["model"]
+        unk: int | None = model.get("unk_id")
+        return unk if unk is not None else self._rust.token_to_id(model.get("unk_token") or "")
+
     def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
         """Return the ids of ``text``, each with the characters the pipeline says it came from."""
         encoding = self._encode(text, add_special_tokens)

@@ -66,6 +66,11 @@ class Tokenizer(ABC):
     def vocab_len(self) -> int:
         """Number of ids, added tokens included."""
 
+    @property
+    def unk_id(self) -> int | None:
+        """The id that stands for text the vocabulary lacks, if there is one."""
+        return None
+
     def change(self, name: str, argument: object = None) -> Tokenizer | None:
         """Return a copy that differs in one named thing, or ``None`` where that thing is not there to change.
 

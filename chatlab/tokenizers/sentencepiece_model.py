@@ -19,8 +19,19 @@ from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrog
 _OVERRIDES = {
     "prefix_never": b"\x1a\x02\x18\x00",  # normalizer_spec.add_dummy_prefix = false
     "keep_extra_whitespace": b"\x1a\x02\x20\x00",  # normalizer_spec.remove_extra_whitespaces = false
-    "drop_normalizer_step": b"\x1a\x02\x12\x00",  # normalizer_spec.precompiled_charsmap = ""
+    "keep_text": b"\x1a\x02\x12\x00",  # normalizer_spec.precompiled_charsmap = ""
 }
+
+
+def _user_defined_piece(text: str) -> bytes:
+    """Return one serialized piece (field 1: text, type USER_DEFINED) to append to a ModelProto."""
+    written = text.replace(" ", "\u2581").encode()
+    piece = b"\x0a" + _varint(len(written)) + written + b"\x18\x04"
+    return b"\x0a" + _varint(len(piece)) + piece
+
+
+def _varint(number: int) -> bytes:
+    return bytes([number]) if number < 128 else bytes([number % 128 + 128]) + _varint(number // 128)
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -44,7 +55,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _rest(self) -> SentencePieceProcessor:
-        return self._first if self.legacy else self._overridden("prefix_never")
+        return self._first if self.legacy else self._with(_OVERRIDES["prefix_never"])
 
     @cached_property
     def special_strs(self) -> Mapping[str, int]:
@@ -61,6 +72,11 @@ class SentencePieceTokenizer(Tokenizer):
     def vocab_len(self) -> int:
         """Number of pieces."""
         return int(self._first.vocab_size())
+
+    @property
+    def unk_id(self) -> int | None:
+        """The id of the unknown piece."""
+        return int(self._first.unk_id())
 
     def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
         """Return the ids of ``text`` with their spans; ``add_special_tokens`` puts the BOS id in front."""
@@ -141,22 +157,26 @@ class SentencePieceTokenizer(Tokenizer):
 
     def change(self, name: str, argument: object = None) -> SentencePieceTokenizer | None:
         """Return a copy with one thing changed: the legacy switch or one field of the normalizer."""
-        if name not in self._changed:
-            self._changed[name] = self._copy(name)
-        return self._changed[name]
+        key = f"{name} {argument!r}"
+        if key not in self._changed:
+            self._changed[key] = self._copy(name, argument)
+        return self._changed[key]
 
-    def _copy(self, name: str) -> SentencePieceTokenizer | None:
+    def _copy(self, name: str, argument: object) -> SentencePieceTokenizer | None:
         if name == "prefix_first_only":
             return (
                 SentencePieceTokenizer(self._first, legacy=False, name=f"{self.name} + {name}") if self.legacy else None
             )
         if name in _OVERRIDES:
-            return SentencePieceTokenizer(self._overridden(name), legacy=self.legacy, name=f"{self.name} + {name}")
+            return SentencePieceTokenizer(self._with(_OVERRIDES[name]), legacy=self.legacy, name=f"{self.name} + {name}")
+        if name == "know_the_unknown" and isinstance(argument, list):
+            known = self._with(b"".join(map(_user_defined_piece, argument)))
+            return SentencePieceTokenizer(known, legacy=self.legacy, name=f"{self.name} + {name}")
         return None
 
-    def _overridden(self, name: str) -> SentencePieceProcessor:
+    def _with(self, appended: bytes) -> SentencePieceProcessor:
         model = SentencePieceProcessor()
-        model.load_from_serialized_proto(self._first.serialized_model_proto() + _OVERRIDES[name])
+        model.load_from_serialized_proto(self._first.serialized_model_proto() + appended)
         return model
 
     def _drops_space(self, token_id: int) -> bool:

@@ -37,6 +37,12 @@ class SlowTokenizer(Tokenizer):
         """Number of ids, added tokens included."""
         return len(self._slow)
 
+    @property
+    def unk_id(self) -> int | None:
+        """The id of the unknown token."""
+        unk: int | None = self._slow.unk_token_id
+        return unk
+
     def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
         """Return the ids of ``text``; a slow tokenizer keeps no spans."""
         refuse_lone_surrogates(text)

@@ -1,0 +1,224 @@
+"""Which characters of the prompt became which characters of the echo, token by token.
+
+A plain diff of two strings cannot tell which of three spaces was added. The tokenizer can: each id has a span in
+the prompt (its offsets) and a surface in the echo (the text it adds when decoded). Where the two disagree is an
+edit, and the id that did it is known. Only for tokenizers without offsets does a string diff stand in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER, StreamingDetokenizer
+from chatlab.tokenizers.interface import Span, Tokenizer
+
+DIFF_CAP = 20_000
+"""Characters up to which a string diff is tried on text without offsets; it is quadratic beyond its common ends."""
+
+
+class Mismatch(NamedTuple):
+    """One place where prompt and echo differ: half-open spans in code points, and the token that did it."""
+
+    prompt_start: int
+    prompt_end: int
+    echo_start: int
+    echo_end: int
+    token_index: int
+    """Index into the prompt's ids; -1 where no id stands for the place."""
+
+
+def find_mismatches(
+    tokenizer: Tokenizer, prompt: str, spans: Sequence[Span] | None, token_ids: Sequence[int], echo: str, *, skip: bool
+) -> list[Mismatch]:
+    """Return every difference between ``prompt`` and ``echo``, left to right, each as small as it can be told.
+
+    Replacing each prompt span by its echo span, right to left, turns the prompt into the echo: nothing is left out.
+
+    Args:
+        tokenizer: whose echo it is.
+        prompt: the text that was encoded.
+        spans: one span of ``prompt`` for each id, or ``None`` where the tokenizer keeps none.
+        token_ids: the ids of the prompt.
+        echo: their decoded text.
+        skip: whether special tokens were skipped in decoding.
+    """
+    if prompt == echo:
+        return []
+    surfaces = token_surfaces(tokenizer, token_ids, echo, skip=skip)
+    if surfaces is not None and spans is not None:
+        walk = _walk(tokenizer, prompt, spans, token_ids, surfaces)
+        return [small for big in walk for small in _shrunk(prompt, echo, big)]
+    whole = Mismatch(0, len(prompt), 0, len(echo), -1)
+    owners = _owners(surfaces) if surfaces is not None else []
+    return [
+        small._replace(token_index=_owner(owners, small.echo_start)) for small in _shrunk(prompt, echo, whole)
+    ]
+
+
+Surface = tuple[int, int, str]
+"""First token index, token index after the last, and the text that these ids add to the echo."""
+
+
+def token_surfaces(tokenizer: Tokenizer, token_ids: Sequence[int], echo: str, *, skip: bool) -> list[Surface] | None:
+    """Return what each id (or run of ids that make one character) adds to the echo; joined they are the echo.
+
+    Surfaces are looked up by id first, which is right for nearly all decoders and checked by joining. If the join
+    is not the echo, the streaming detokenizer finds them one by one. ``None`` if no way joins to the echo.
+    """
+    for surfaces in (_looked_up(tokenizer, token_ids, skip), _streamed(tokenizer, token_ids, skip)):
+        joined = "".join([text for _, _, text in surfaces])
+        if joined == echo:
+            return surfaces
+        shrunk = _without_lost_spaces(surfaces, joined, echo)
+        if shrunk is not None:
+            return shrunk
+    return None
+
+
+class _SurfaceTable:
+    """What an id adds to a text that is already there, by id; ``None`` for ids that are part of a character."""
+
+    def __init__(self, tokenizer: Tokenizer, skip: bool) -> None:
+        self._decode = tokenizer.decoder(skip_special_tokens=skip)
+        self._anchor_ids, self._anchor_len = self._find_anchor(tokenizer)
+        self._by_id: dict[int, str | None] = {}
+
+    def _find_anchor(self, tokenizer: Tokenizer) -> tuple[list[int], int]:
+        for text in ("a", "x", "1"):
+            anchor_ids = tokenizer.encode(text)[-1:]
+            if anchor_ids and self._decode(anchor_ids).strip() and anchor_ids[0] not in tokenizer.special_ids:
+                return anchor_ids, len(self._decode(anchor_ids))
+        return [], 0
+
+    def run(self, token_ids: list[int]) -> str:
+        """Return what these ids add together."""
+        return self._decode(self._anchor_ids + token_ids)[self._anchor_len :]
+
+    def __getitem__(self, token_id: int) -> str | None:
+        try:
+            return self._by_id[token_id]
+        except KeyError:
+            text = self.run([token_id])
+            self._by_id[token_id] = None if REPLACEMENT_CHARACTER in text else text
+            return self._by_id[token_id]
+
+
+_TABLES: WeakKeyDictionary[Tokenizer, dict[bool, _SurfaceTable]] = WeakKeyDictionary()
+
+
+def _looked_up(tokenizer: Tokenizer, token_ids: Sequence[int], skip: bool) -> list[Surface]:
+    tables = _TABLES.setdefault(tokenizer, {})
+    table = tables.get(skip) or tables.setdefault(skip, _SurfaceTable(tokenizer, skip))
+    specials = tokenizer.special_ids if skip else frozenset[int]()
+    surfaces: list[Surface] = []
+    index, at_start, count = 0, True, len(token_ids)
+    while index < count:
+        token_id = token_ids[index]
+        if token_id in specials:
+            surfaces.append((index, index + 1, ""))
+            index += 1
+            continue
+        text, end = table[token_id], index + 1
+        while text is None and end < count and token_ids[end] not in specials and table[token_ids[end]] is None:
+            end += 1
+        if at_start or text is None:
+            # The first text of all may lose its space; a character in several ids is one text.
+            run = list(token_ids[index:end])
+            text, at_start = table._decode(run) if at_start else table.run(run), False
+        surfaces.append((index, end, text))
+        index = end
+    return surfaces
+
+
+def _streamed(tokenizer: Tokenizer, token_ids: Sequence[int], skip: bool) -> list[Surface]:
+    """The slow, obvious way: feed the ids one by one and see what comes out."""
+    specials = tokenizer.special_ids if skip else ()
+    detokenizer = StreamingDetokenizer(tokenizer.decoder(skip_special_tokens=skip), special_ids=specials)
+    surfaces: list[Surface] = []
+    start = 0
+    for index, token_id in enumerate(token_ids):
+        text = detokenizer.put([token_id])
+        if not detokenizer.pending_ids:
+            surfaces.append((start, index + 1, text))
+            start = index + 1
+    if start < len(token_ids):
+        surfaces.append((start, len(token_ids), detokenizer.flush()))
+    return surfaces
+
+
+def _without_lost_spaces(surfaces: list[Surface], joined: str, echo: str) -> list[Surface] | None:
+    """Fit surfaces to an echo that only lost spaces after decoding, as clean-up and end-stripping do."""
+    if len(joined) <= len(echo):
+        return None
+    fitted, position = [], 0
+    for first, end, text in surfaces:
+        kept = []
+        for character in text:
+            if position < len(echo) and echo[position] == character:
+                kept.append(character)
+                position += 1
+            elif not character.isspace():
+                return None
+        fitted.append((first, end, "".join(kept)))
+    return fitted if position == len(echo) else None
+
+
+def _walk(
+    tokenizer: Tokenizer, prompt: str, spans: Sequence[Span], token_ids: Sequence[int], surfaces: list[Surface]
+) -> Iterator[Mismatch]:
+    """Compare span with surface, left to right; a gap before a span belongs to the ids after it."""
+    prompt_at = echo_at = 0
+    for first, end, text in surfaces:
+        prompt_end = spans[end - 1][1]
+        if end - first > 1:
+            prompt_end = max(span[1] for span in spans[first:end])
+        prompt_end = max(prompt_end, prompt_at)
+        echo_end = echo_at + len(text)
+        source = prompt[prompt_at:prompt_end]
+        if source != text:
+            marker = tokenizer.piece(token_ids[first]) if not text else ""
+            start = prompt_at + source.find(marker) if marker in source else prompt_end
+            # A skipped marker may have eaten whitespace too: that is another edit, with another cause.
+            for i, j in ((prompt_at, start), (start, start + len(marker)), (start + len(marker), prompt_end)):
+                if i < j and not text:
+                    yield Mismatch(i, j, echo_at, echo_at, first)
+            if text:
+                yield Mismatch(prompt_at, prompt_end, echo_at, echo_end, first)
+        prompt_at, echo_at = prompt_end, echo_end
+    if prompt_at < len(prompt):
+        yield Mismatch(prompt_at, len(prompt), echo_at, echo_at, len(spans) - 1)
+
+
+def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
+    """Cut a mismatch down to the characters that differ."""
+    before, after = prompt[big.prompt_start : big.prompt_end], echo[big.echo_start : big.echo_end]
+    head = _common_len(before, after)
+    tail = _common_len(before[head:][::-1], after[head:][::-1])
+    before, after = before[head : len(before) - tail], after[head : len(after) - tail]
+    prompt_at, echo_at = big.prompt_start + head, big.echo_start + head
+    if not before or not after or len(before) + len(after) > DIFF_CAP:
+        opcodes = [("", 0, len(before), 0, len(after))]
+    else:
+        opcodes = [
+            op for op in SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"
+        ]
+    for _, i, j, k, m in opcodes:
+        yield Mismatch(prompt_at + i, prompt_at + j, echo_at + k, echo_at + m, big.token_index)
+
+
+def _common_len(a: str, b: str) -> int:
+    if a == b:
+        return len(a)
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _owners(surfaces: list[Surface]) -> list[int]:
+    """Return the token index of each character of the echo."""
+    return [first for first, _, text in surfaces for _ in text]
+
+
+def _owner(owners: list[int], echo_offset: int) -> int:
+    return owners[min(echo_offset, len(owners) - 1)] if owners else -1

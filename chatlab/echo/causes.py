@@ -1,0 +1,238 @@
+"""Find the cause of each edit by experiment: change one thing, read the echo again, see whether the edit is gone.
+
+**Law L4.** A cause is given only with the experiment that proves it; what no experiment undoes is ``UNEXPLAINED``.
+An edit's shape only decides which experiment is tried first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import NamedTuple
+
+from chatlab.echo.align import Mismatch, find_mismatches
+from chatlab.echo.edits import Cause, Edit, Evidence
+from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER
+from chatlab.tokenizers.changes import SPACE_MARK
+from chatlab.tokenizers.interface import Span, Tokenizer
+
+CONTEXT_LEN = 12
+"""Characters of echo shown on each side of an edit as evidence."""
+
+
+class Reading(NamedTuple):
+    """One prompt read by one tokenizer: what it became, and where it differs."""
+
+    prompt: str
+    token_ids: Sequence[int]
+    spans: Sequence[Span] | None
+    echo: str
+    mismatches: list[Mismatch]
+
+
+def read(tokenizer: Tokenizer, prompt: str, *, add: bool, skip: bool, keep: slice = slice(None)) -> Reading:
+    """Encode, decode and compare; ``keep`` is the part of the ids that a program passes on."""
+    encoding = tokenizer.encode_spans(prompt, add_special_tokens=add)
+    token_ids = encoding.token_ids[keep]
+    spans = None if encoding.spans is None else encoding.spans[keep]
+    echo = tokenizer.decode(token_ids, skip_special_tokens=skip)
+    return Reading(prompt, token_ids, spans, echo, find_mismatches(tokenizer, prompt, spans, token_ids, echo, skip=skip))
+
+
+class Suspect(NamedTuple):
+    """A cause, and the one change that would undo it."""
+
+    cause: Cause
+    change: str
+    """A name of ``chatlab.tokenizers.changes``, or one of the three call options below."""
+    argument: object = None
+
+
+KEEP_SPECIALS = "decode with skip_special_tokens=False"
+ADD_NO_SPECIALS = "encode with add_special_tokens=False"
+WHOLE_IDS = "decode all ids of the prompt"
+SAME_IDS = "write in the prompt what the echo says; the ids stay the same"
+
+_FLAGS_OFF = {"lstrip": False, "rstrip": False}
+
+SINGLE_CHANGES = (
+    Suspect(Cause.DUMMY_PREFIX, "prefix_first_only"),
+    Suspect(Cause.DUMMY_PREFIX, "prefix_never"),
+    Suspect(Cause.ADDED_TOKEN_NORMALIZED, "added_token_flags", {"normalized": False}),
+    Suspect(Cause.SPACES_BETWEEN_SPECIALS, "no_spaces_between_specials"),
+    Suspect(Cause.DECODER_JOIN, "join_without_spaces"),
+    Suspect(Cause.ADDED_TOKEN_STRIP, "added_token_flags", _FLAGS_OFF),
+    Suspect(Cause.LEADING_SPACE, "prefix_always_added"),
+    Suspect(Cause.CLEAN_UP, "clean_up_off"),
+    Suspect(Cause.CLEAN_UP, "wordpiece_cleanup_off"),
+    Suspect(Cause.DECODER_STRIP, "decoder_keeps_ends"),
+    Suspect(Cause.NORMALIZER, "keep_text"),
+    Suspect(Cause.NORMALIZER, "keep_extra_whitespace"),
+    Suspect(Cause.BYTE_FALLBACK, "add_byte_fallback_decoder"),
+    Suspect(Cause.TRUNCATION, "no_truncation"),
+    Suspect(Cause.PADDING, "no_padding"),
+)
+"""Every experiment on the tokenizer alone, likeliest first among those of one shape."""
+
+_INSERTED_SPACE = SINGLE_CHANGES[:5]
+_LOST_SPACE = SINGLE_CHANGES[5:12]
+
+
+@dataclass(kw_only=True)
+class Laboratory:
+    """One prompt under study: its reading, and the readings of the experiments made so far."""
+
+    tokenizer: Tokenizer
+    prompt: str
+    add: bool
+    skip: bool
+    keep: slice
+    reading: Reading
+    _made: dict[str, Reading | None] = field(default_factory=dict)
+
+    def edits(self) -> Iterator[Edit]:
+        """Yield every mismatch with its proven cause."""
+        for mismatch in self.reading.mismatches:
+            yield self._explain(mismatch)
+
+    def _explain(self, mismatch: Mismatch) -> Edit:
+        tried = set()
+        for suspect in (*self._by_shape(mismatch), *SINGLE_CHANGES):
+            key = f"{suspect.change} {suspect.argument!r}"
+            if key not in tried:
+                tried.add(key)
+                if evidence := self._prove(mismatch, [suspect]):
+                    return self._edit(mismatch, suspect.cause, (), evidence)
+        for pair in combinations(SINGLE_CHANGES, 2):
+            if pair[0].cause is not pair[1].cause and (evidence := self._prove(mismatch, pair)):
+                return self._edit(mismatch, pair[0].cause, (pair[1].cause,), evidence)
+        return self._edit(mismatch, Cause.UNEXPLAINED, (), None)
+
+    def _by_shape(self, mismatch: Mismatch) -> Iterator[Suspect]:
+        """Yield the likeliest causes first, so that most edits cost one experiment."""
+        lost = self.prompt[mismatch.prompt_start : mismatch.prompt_end]
+        gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
+        specials = self.tokenizer.special_strs
+        if self.skip and not gained and lost in specials:
+            yield Suspect(Cause.SPECIAL_REMOVED, KEEP_SPECIALS)
+        if self.add and not lost and gained.strip() in specials:
+            yield Suspect(Cause.BOS_EOS_SHOWN, ADD_NO_SPECIALS)
+        if unknown := self._unknown_text(mismatch):
+            yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", unknown)
+        if REPLACEMENT_CHARACTER in gained or "<0x" in gained:
+            yield Suspect(Cause.BYTE_FALLBACK, "add_byte_fallback_decoder")
+            yield Suspect(Cause.BYTE_FALLBACK, WHOLE_IDS)
+        if self.keep != slice(None):
+            yield Suspect(Cause.TRUNCATION, WHOLE_IDS)
+        if SPACE_MARK in lost:
+            yield Suspect(Cause.SPACE_MARK, SAME_IDS)
+        if _is_blank(lost) and _is_blank(gained):
+            yield from _LOST_SPACE if len(lost) > len(gained) else _INSERTED_SPACE
+            yield Suspect(Cause.PRE_TOKENIZER, SAME_IDS)
+        elif lost and lost not in specials:
+            yield Suspect(Cause.NORMALIZER, "keep_text")
+            yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", [lost])
+
+    def _unknown_text(self, mismatch: Mismatch) -> list[str]:
+        """Return the text under the unknown id, if it is one that did it."""
+        spans, index = self.reading.spans, mismatch.token_index
+        if index < 0 or self.reading.token_ids[index] != self.tokenizer.unk_id:
+            return []
+        text = self.prompt[mismatch.prompt_start : mismatch.prompt_end] if spans is None else self.prompt[slice(*spans[index])]
+        return [text.strip()] if text.strip() and text not in self.tokenizer.special_strs else []
+
+    def _prove(self, mismatch: Mismatch, suspects: Sequence[Suspect]) -> Evidence | None:
+        """Make the experiment; return its evidence if the edit is gone."""
+        if suspects[0].change == SAME_IDS:
+            return self._prove_same_ids(mismatch)
+        after = self._read_changed(suspects)
+        if after is None or any(_same_place(mismatch, other) for other in after.mismatches):
+            return None
+        offset = _echo_offset(after.mismatches, mismatch.prompt_start)
+        return Evidence(
+            changed=" and ".join(_in_words(suspect) for suspect in suspects),
+            echo_before=_around(self.reading.echo, mismatch.echo_start),
+            echo_after=_around(after.echo, offset),
+        )
+
+    def _read_changed(self, suspects: Iterable[Suspect]) -> Reading | None:
+        key = " + ".join(f"{suspect.change} {suspect.argument!r}" for suspect in suspects)
+        if key not in self._made:
+            self._made[key] = self._reread(suspects)
+        return self._made[key]
+
+    def _reread(self, suspects: Iterable[Suspect]) -> Reading | None:
+        tokenizer: Tokenizer | None = self.tokenizer
+        add, skip, keep = self.add, self.skip, self.keep
+        for suspect in suspects:
+            if suspect.change == KEEP_SPECIALS:
+                skip = False
+            elif suspect.change == ADD_NO_SPECIALS:
+                add = False
+            elif suspect.change == WHOLE_IDS:
+                keep = slice(None)
+            else:
+                tokenizer = tokenizer.change(suspect.change, suspect.argument)
+                if tokenizer is None:
+                    return None
+        return read(tokenizer, self.prompt, add=add, skip=skip, keep=keep)
+
+    def _prove_same_ids(self, mismatch: Mismatch) -> Evidence | None:
+        """The ids cannot tell the prompt from what the echo says: encoding forgot the difference."""
+        gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
+        said = self.prompt[: mismatch.prompt_start] + gained + self.prompt[mismatch.prompt_end :]
+        token_ids = self.tokenizer.encode(said, add_special_tokens=self.add)[self.keep]
+        if list(token_ids) != list(self.reading.token_ids):
+            return None
+        place = _around(self.reading.echo, mismatch.echo_start)
+        return Evidence(changed=SAME_IDS, echo_before=place, echo_after=place)
+
+    def _edit(self, mismatch: Mismatch, cause: Cause, also: tuple[Cause, ...], evidence: Evidence | None) -> Edit:
+        lost = self.prompt[mismatch.prompt_start : mismatch.prompt_end]
+        gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
+        index = mismatch.token_index
+        return Edit(
+            kind="insert" if not lost else "delete" if not gained else "replace",
+            prompt_span=(mismatch.prompt_start, mismatch.prompt_end),
+            echo_span=(mismatch.echo_start, mismatch.echo_end),
+            prompt_text=lost,
+            echo_text=gained,
+            token_index=index,
+            piece=self.tokenizer.piece(self.reading.token_ids[index]) if index >= 0 else "",
+            cause=cause,
+            also=also,
+            evidence=evidence,
+        )
+
+
+def _is_blank(text: str) -> bool:
+    return not text or text.isspace()
+
+
+def _same_place(edit: Mismatch, other: Mismatch) -> bool:
+    """Tell whether ``other`` still damages the place of ``edit``; touching ends are neighbours, not the same place."""
+    if edit.prompt_start < edit.prompt_end:
+        if other.prompt_start < other.prompt_end:
+            return max(edit.prompt_start, other.prompt_start) < min(edit.prompt_end, other.prompt_end)
+        return edit.prompt_start < other.prompt_start < edit.prompt_end
+    if other.echo_start < other.echo_end:
+        return other.prompt_start <= edit.prompt_start <= other.prompt_end
+    return other.prompt_start < edit.prompt_start < other.prompt_end
+
+
+def _echo_offset(mismatches: Iterable[Mismatch], prompt_offset: int) -> int:
+    """Return where a prompt offset lies in the echo that has these mismatches."""
+    shift = 0
+    for m in mismatches:
+        if m.prompt_end <= prompt_offset:
+            shift = m.echo_end - m.prompt_end
+    return max(0, prompt_offset + shift)
+
+
+def _around(echo: str, offset: int) -> str:
+    return echo[max(0, offset - CONTEXT_LEN) : offset + CONTEXT_LEN]
+
+
+def _in_words(suspect: Suspect) -> str:
+    return suspect.change if suspect.argument is None else f"{suspect.change} {suspect.argument}"
