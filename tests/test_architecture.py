@@ -89,7 +89,11 @@ def test_arrows_run_down(module: str) -> None:
 def test_no_module_stands_in_an_import_cycle() -> None:
     graph: dict[str, set[str]] = {}
     for name, source in FILES.items():
-        targets = {t.removeprefix("chatlab.") for t, typing_only in imports(source) if t.startswith("chatlab.") and not typing_only}
+        targets = {
+            t.removeprefix("chatlab.")
+            for t, typing_only in imports(source)
+            if t.startswith("chatlab.") and not typing_only
+        }
         graph[name] = {t for t in targets if t in FILES and t != name}
     done: set[str] = set()
 
