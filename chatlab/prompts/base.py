@@ -1,0 +1,377 @@
+"""The prompt interface: a history of messages, and the text that a model reads.
+
+A prompt class holds who said what and turns it into one string. The names, the getters and the
+flow are the ones ChatStream documents, so a class written for it runs here when its import lines
+change::
+
+    prompt.add_requester_msg("Hi")
+    prompt.add_responder_msg(None)         # opens the reply
+    text = prompt.create_prompt()          # what the model reads
+    prompt.set_responder_last_msg("Hello!")
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, ClassVar, Self
+
+from chatlab.errors import MessageTypeError, PromptError, RoleOrderError
+
+
+class RoleType(Enum):
+    """Who speaks: the one who asks, or the one who answers."""
+
+    REQUESTER = "requester"
+    RESPONDER = "responder"
+
+
+class PromptTTL(Enum):
+    """How long a message lives in the prompt: for one turn, or for the whole dialogue."""
+
+    SINGLE_TURN = "single_turn"
+    MULTI_TURN = "multi_turn"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatContent:
+    """One message of the history; ``message`` is None while the reply is still open."""
+
+    role_type: RoleType
+    role_name: str
+    message: str | None
+    message_id: int
+
+    def get_role_type(self) -> RoleType:
+        """Who speaks."""
+        return self.role_type
+
+    def get_role_name(self) -> str:
+        """The name that the prompt shows for the speaker, such as ``<human>``."""
+        return self.role_name
+
+    def get_message(self) -> str | None:
+        """What was said, or None for an open reply."""
+        return self.message
+
+    def get_message_id(self) -> int:
+        """The number of this message in its prompt, never given twice."""
+        return self.message_id
+
+
+class AbstractChatPrompt:
+    """A dialogue and the one string that a model reads of it.
+
+    A subclass gives ``create_prompt``, and overrides what else its format needs.
+
+    >>> class Plain(AbstractChatPrompt):
+    ...     def create_prompt(self, opts=None):
+    ...         return "".join(f"{c.get_role_name()}{c.get_message() or ''}" for c in self.get_contents(opts))
+    >>> prompt = Plain()
+    >>> prompt.set_requester("Q: ")
+    >>> prompt.set_responder(" A: ")
+    >>> _ = prompt.add_requester_msg("Who?"), prompt.add_responder_msg(None)
+    >>> prompt.create_prompt()
+    'Q: Who? A: '
+    """
+
+    special_token_strs: ClassVar[tuple[str, ...]] = ()
+    """Special tokens that the format writes out, for ``get_skip_len`` without a tokenizer."""
+    responder_may_begin: ClassVar[bool] = False
+    """Whether the format has a place for a responder message before the first requester message."""
+    default_ttl: ClassVar[PromptTTL] = PromptTTL.MULTI_TURN
+
+    def __init__(self) -> None:
+        self.system = ""
+        self.requester = ""
+        self.responder = ""
+        self.chat_mode = True
+        self.prompt_ttl = self.default_ttl
+        self.tokenizer: Any = None
+        self._system_prompt: str | None = None
+        self._contents: list[ChatContent] = []
+        self._next_message_id = 1
+
+    # What the format is made of
+
+    def create_prompt(self, opts: Mapping[str, Any] | None = None) -> str:
+        """The text that the model reads, ending where the reply begins.
+
+        Args:
+            opts: handed to ``get_contents``.
+
+        Raises:
+            PromptError: the class does not define it.
+        """
+        raise PromptError(f"{type(self).__name__} has no create_prompt(opts): define it to say what the model reads")
+
+    def set_system(self, system: str) -> None:
+        """Put ``system`` at the head of the prompt as it is; what a format expects there differs by class."""
+        self.system = checked_text(system, "the system text")
+
+    def set_system_prompt(self, text: str | None) -> None:
+        """Give a plain system text, to stand where the format has its place; None takes it away.
+
+        Unlike ``set_system`` this means the same for every class. A class that does not say
+        where the text goes gets it before the first requester message, with a blank line.
+        """
+        self._system_prompt = None if text is None else checked_text(text, "the system text")
+
+    def get_system_prompt(self) -> str | None:
+        """The plain system text given with ``set_system_prompt``."""
+        return self._system_prompt
+
+    def set_requester(self, requester: str) -> None:
+        """Name the one who asks, also in the messages that are there."""
+        self.requester = self._rename(RoleType.REQUESTER, requester)
+
+    def set_responder(self, responder: str) -> None:
+        """Name the one who answers, also in the messages that are there."""
+        self.responder = self._rename(RoleType.RESPONDER, responder)
+
+    def get_stop_strs(self) -> list[str] | None:
+        """Texts at which a reply ends."""
+        return [] if self.chat_mode else None
+
+    def get_replacement_when_input(self) -> list[tuple[str, str]] | None:
+        """Pairs (search, replacement) for a message on its way into the prompt."""
+        return None
+
+    def get_replacement_when_output(self) -> list[tuple[str, str]] | None:
+        """Pairs (search, replacement) for a reply on its way to the user."""
+        return None
+
+    def build_initial_prompt(self, chat_prompt: AbstractChatPrompt) -> None:
+        """Add the messages a new dialogue begins with to ``chat_prompt``; none unless a class says so."""
+
+    # The history
+
+    def add_requester_msg(self, message: str) -> int:
+        """Append a message of the one who asks, and return its message id.
+
+        Raises:
+            MessageTypeError: it is not a ``str``.
+        """
+        return self._append(RoleType.REQUESTER, self.requester, checked_text(message, "a requester message"))
+
+    def add_responder_msg(self, message: str | None) -> int:
+        """Append a reply, or None to open one that ``set_responder_last_msg`` fills; return its message id.
+
+        Raises:
+            MessageTypeError: it is neither a ``str`` nor None.
+            RoleOrderError: the format has no place for a reply before the first question.
+        """
+        if message is not None:
+            checked_text(message, "a responder message")
+        if not self._contents and not self.responder_may_begin:
+            raise RoleOrderError(f"{type(self).__name__} begins with a requester message: call add_requester_msg first")
+        return self._append(RoleType.RESPONDER, self.responder, message)
+
+    def set_responder_last_msg(self, message: str) -> None:
+        """Fill the open reply, or replace the reply that stands last.
+
+        Raises:
+            MessageTypeError: it is not a ``str``.
+            RoleOrderError: the last message is not a reply, so an earlier one would be lost.
+        """
+        checked_text(message, "a responder message")
+        if not self._contents or self._contents[-1].role_type is not RoleType.RESPONDER:
+            raise RoleOrderError("no reply is open: call add_responder_msg(None) first")
+        self._contents[-1] = replace(self._contents[-1], message=message)
+
+    def get_requester_last_msg(self) -> str | None:
+        """The last message of the one who asks, or None."""
+        return self._last_msg(RoleType.REQUESTER)
+
+    def get_responder_last_msg(self) -> str | None:
+        """The last reply, or None when there is none or it is still open."""
+        return self._last_msg(RoleType.RESPONDER)
+
+    def get_contents(self, opts: Mapping[str, Any] | None = None) -> list[ChatContent]:
+        """The messages that the prompt shows, oldest first.
+
+        Args:
+            opts: ``omit_last_message`` leaves the last message out.
+        """
+        contents = self._contents[:-1] if opts and opts.get("omit_last_message") else self._contents
+        if self.prompt_ttl is PromptTTL.SINGLE_TURN:
+            asked = [index for index, content in enumerate(contents) if content.role_type is RoleType.REQUESTER]
+            contents = contents[asked[-1] :] if asked else contents
+        return self._with_system_prompt(contents)
+
+    def _with_system_prompt(self, contents: list[ChatContent]) -> list[ChatContent]:
+        """A copy of ``contents`` with the plain system text in its place."""
+        contents = list(contents)
+        if self._system_prompt is not None:
+            for index, content in enumerate(contents):
+                if content.role_type is RoleType.REQUESTER:
+                    contents[index] = replace(content, message=f"{self._system_prompt}\n\n{content.message}")
+                    break
+        return contents
+
+    def get_content(self, message_id: int) -> ChatContent:
+        """The message with this id.
+
+        Raises:
+            PromptError: it was removed or never there.
+        """
+        for content in self._contents:
+            if content.message_id == message_id:
+                return content
+        raise PromptError(f"no message has id {message_id!r}: ids here are {[c.message_id for c in self._contents]}")
+
+    def get_turn(self) -> int:
+        """How many questions were asked; 2 from the moment the second one is."""
+        return sum(content.role_type is RoleType.REQUESTER for content in self._contents)
+
+    def clear_last_message(self) -> None:
+        """Open the last reply again; a last message of the requester becomes empty.
+
+        Raises:
+            RoleOrderError: the history is empty.
+        """
+        last = self._contents[-1] if self._contents else self.remove_last_message()
+        message = None if last.role_type is RoleType.RESPONDER else ""
+        self._contents[-1] = replace(last, message=message)
+
+    def remove_last_message(self) -> ChatContent:
+        """Take the last message off the history and return it.
+
+        Raises:
+            RoleOrderError: the history is empty.
+        """
+        if not self._contents:
+            raise RoleOrderError("the history is empty: there is no last message")
+        return self._contents.pop()
+
+    def clear_history(self) -> None:
+        """Forget every message; names, system text and modes stay."""
+        self._contents.clear()
+
+    def copy(self) -> Self:
+        """A prompt with the same state whose history goes its own way."""
+        twin = copy.copy(self)
+        twin._contents = list(self._contents)
+        return twin
+
+    # Modes
+
+    def set_chat_mode_enabled(self, enabled: bool) -> None:
+        """With chat mode off the prompt is the last requester message alone."""
+        self.chat_mode = bool(enabled)
+
+    def is_chat_mode_enabled(self) -> bool:
+        """Whether the prompt shows a chat."""
+        return self.chat_mode
+
+    def set_prompt_ttl(self, prompt_ttl: PromptTTL) -> None:
+        """Show the whole dialogue, or the last question only."""
+        self.prompt_ttl = PromptTTL(prompt_ttl)
+
+    def get_prompt_ttl(self) -> PromptTTL:
+        """How long a message lives in the prompt."""
+        return self.prompt_ttl
+
+    def set_tokenizer(self, tokenizer: Any) -> None:
+        """Name the tokenizer whose special tokens ``get_skip_len`` leaves out."""
+        self.tokenizer = tokenizer
+
+    # What a program that cuts the echo by length plans to skip
+
+    def get_skip_len(self, omit_last_message: bool = False) -> int:
+        """Characters of the prompt once its special tokens are taken out.
+
+        This is the plan of a program that decodes with ``skip_special_tokens=True`` and cuts the
+        prompt off by length. It is often wrong: ``chatlab.echo`` measures by how much.
+
+        Args:
+            omit_last_message: leave the last message out of the prompt.
+        """
+        prompt = self.create_prompt({"omit_last_message": True} if omit_last_message else {}) or ""
+        special = special_strs(self.tokenizer) if self.tokenizer is not None else self.special_token_strs
+        pattern = "|".join(map(re.escape, sorted(filter(None, special), key=len, reverse=True)))
+        return len(re.sub(pattern, "", prompt) if pattern else prompt)
+
+    def get_custom_skip_echo_len(self, skip_echo_len: int) -> int:
+        """The planned length as the format corrects it, in characters."""
+        return skip_echo_len
+
+    # To and from plain data
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that was set or said, as plain data."""
+        return {
+            "prompt_class": type(self).__name__,
+            "system": self.system,
+            "system_prompt": self._system_prompt,
+            "requester": self.requester,
+            "responder": self.responder,
+            "chat_mode": self.chat_mode,
+            "prompt_ttl": self.prompt_ttl.value,
+            "next_message_id": self._next_message_id,
+            "contents": [
+                {
+                    "role_type": c.role_type.value,
+                    "role_name": c.role_name,
+                    "message": c.message,
+                    "message_id": c.message_id,
+                }
+                for c in self._contents
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The prompt that ``to_dict`` wrote down.
+
+        Raises:
+            PromptError: the data belong to another class, or lack a field.
+        """
+        prompt = cls()
+        prompt._restore(data)
+        return prompt
+
+    def _restore(self, data: Mapping[str, Any]) -> None:
+        if data.get("prompt_class") != type(self).__name__:
+            raise PromptError(f"these data are of {data.get('prompt_class')!r}, not of {type(self).__name__}")
+        try:
+            self.system, self.requester, self.responder = data["system"], data["requester"], data["responder"]
+            self.chat_mode, self.prompt_ttl = data["chat_mode"], PromptTTL(data["prompt_ttl"])
+            self._system_prompt, self._next_message_id = data["system_prompt"], data["next_message_id"]
+            self._contents = [ChatContent(**{**c, "role_type": RoleType(c["role_type"])}) for c in data["contents"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise PromptError(f"not the data of a {type(self).__name__}: {error!r}") from error
+
+    def _append(self, role_type: RoleType, role_name: str, message: str | None) -> int:
+        message_id = self._next_message_id
+        content = ChatContent(role_type=role_type, role_name=role_name, message=message, message_id=message_id)
+        self._contents.append(content)
+        self._next_message_id += 1
+        return message_id
+
+    def _last_msg(self, role_type: RoleType) -> str | None:
+        return next((c.message for c in reversed(self._contents) if c.role_type is role_type), None)
+
+    def _rename(self, role_type: RoleType, name: str) -> str:
+        checked_text(name, "a role name")
+        self._contents = [replace(c, role_name=name) if c.role_type is role_type else c for c in self._contents]
+        return name
+
+
+def checked_text(text: object, what: str) -> str:
+    """``text`` itself when it is a ``str``, else a ``MessageTypeError`` that says what it should be."""
+    if not isinstance(text, str):
+        raise MessageTypeError(f"{what} must be a str, not {type(text).__name__}: {text!r:.80}")
+    return text
+
+
+def special_strs(tokenizer: Any) -> tuple[str, ...]:
+    """The texts of a tokenizer's special tokens, for transformers' and raw ``tokenizers`` objects."""
+    if hasattr(tokenizer, "all_special_tokens"):
+        return tuple(map(str, tokenizer.all_special_tokens))
+    if hasattr(tokenizer, "get_added_tokens_decoder"):
+        return tuple(token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special)
+    raise PromptError(f"{type(tokenizer).__name__} does not name its special tokens (all_special_tokens)")
