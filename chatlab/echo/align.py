@@ -7,8 +7,10 @@ edit, and the id that did it is known. Only for tokenizers without offsets does 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import accumulate
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -49,13 +51,14 @@ def find_mismatches(
         return []
     surfaces = token_surfaces(tokenizer, token_ids, echo, skip=skip)
     if surfaces is not None and spans is not None:
-        walk = _walk(tokenizer, prompt, spans, token_ids, surfaces)
-        return [small for big in walk for small in _shrunk(prompt, echo, big)]
-    whole = Mismatch(0, len(prompt), 0, len(echo), -1)
-    owners = _owners(surfaces) if surfaces is not None else []
-    return [
-        small._replace(token_index=_owner(owners, small.echo_start)) for small in _shrunk(prompt, echo, whole)
-    ]
+        wide = list(_walk(tokenizer, prompt, spans, token_ids, surfaces))
+    else:
+        wide = [Mismatch(0, len(prompt), 0, len(echo), -1)]
+    narrow = [small for big in wide for small in _shrunk(prompt, echo, big)]
+    if not surfaces:
+        return narrow
+    echo_ends = list(accumulate(len(text) for _, _, text in surfaces))
+    return [_owned(m, surfaces, echo_ends) for m in narrow]
 
 
 Surface = tuple[int, int, str]
@@ -171,25 +174,41 @@ def _walk(
 ) -> Iterator[Mismatch]:
     """Compare span with surface, left to right; a gap before a span belongs to the ids after it."""
     prompt_at = echo_at = 0
-    for first, end, text in surfaces:
-        prompt_end = spans[end - 1][1]
-        if end - first > 1:
-            prompt_end = max(span[1] for span in spans[first:end])
+    for first, prompt_end, text in _grouped(spans, surfaces):
         prompt_end = max(prompt_end, prompt_at)
         echo_end = echo_at + len(text)
         source = prompt[prompt_at:prompt_end]
-        if source != text:
-            marker = tokenizer.piece(token_ids[first]) if not text else ""
-            start = prompt_at + source.find(marker) if marker in source else prompt_end
+        marker = tokenizer.piece(token_ids[first]) if not text and source else ""
+        if marker and marker in source:
             # A skipped marker may have eaten whitespace too: that is another edit, with another cause.
+            start = prompt_at + source.index(marker)
             for i, j in ((prompt_at, start), (start, start + len(marker)), (start + len(marker), prompt_end)):
-                if i < j and not text:
+                if i < j:
                     yield Mismatch(i, j, echo_at, echo_at, first)
-            if text:
-                yield Mismatch(prompt_at, prompt_end, echo_at, echo_end, first)
+        elif source != text:
+            yield Mismatch(prompt_at, prompt_end, echo_at, echo_end, first)
         prompt_at, echo_at = prompt_end, echo_end
     if prompt_at < len(prompt):
         yield Mismatch(prompt_at, len(prompt), echo_at, echo_at, len(spans) - 1)
+
+
+def _grouped(spans: Sequence[Span], surfaces: list[Surface]) -> Iterator[tuple[int, int, str]]:
+    """Yield (first token index, end in the prompt, surface), ids of overlapping spans together.
+
+    A newline in Llama-2 is two ids, the dummy prefix and a byte, both from the one character.
+    """
+    first, prompt_end, texts = 0, -1, list[str]()
+    for index, end, text in surfaces:
+        start = spans[index][0]
+        if texts and start >= prompt_end:
+            yield first, prompt_end, "".join(texts)
+            texts = []
+        if not texts:
+            first, prompt_end = index, 0
+        texts.append(text)
+        prompt_end = max(prompt_end, *(span[1] for span in spans[index:end]))
+    if texts:
+        yield first, prompt_end, "".join(texts)
 
 
 def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
@@ -215,10 +234,9 @@ def _common_len(a: str, b: str) -> int:
     return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
-def _owners(surfaces: list[Surface]) -> list[int]:
-    """Return the token index of each character of the echo."""
-    return [first for first, _, text in surfaces for _ in text]
-
-
-def _owner(owners: list[int], echo_offset: int) -> int:
-    return owners[min(echo_offset, len(owners) - 1)] if owners else -1
+def _owned(mismatch: Mismatch, surfaces: list[Surface], echo_ends: list[int]) -> Mismatch:
+    """Name the id whose surface holds the first character that differs."""
+    if mismatch.token_index >= 0 and mismatch.echo_start == mismatch.echo_end:
+        return mismatch
+    number = min(bisect_right(echo_ends, mismatch.echo_start), len(surfaces) - 1)
+    return mismatch._replace(token_index=surfaces[number][0])

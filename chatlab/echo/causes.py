@@ -14,7 +14,7 @@ from typing import NamedTuple
 from chatlab.echo.align import Mismatch, find_mismatches
 from chatlab.echo.edits import Cause, Edit, Evidence
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER
-from chatlab.tokenizers.changes import SPACE_MARK
+from chatlab.tokenizers.changes import CHANGES, SPACE_MARK
 from chatlab.tokenizers.interface import Span, Tokenizer
 
 CONTEXT_LEN = 12
@@ -235,4 +235,6 @@ def _around(echo: str, offset: int) -> str:
 
 
 def _in_words(suspect: Suspect) -> str:
-    return suspect.change if suspect.argument is None else f"{suspect.change} {suspect.argument}"
+    words = (CHANGES[suspect.change].__doc__ or "").split("\n")[0].rstrip(".") if suspect.change in CHANGES else ""
+    name = suspect.change if suspect.argument is None else f"{suspect.change} {suspect.argument}"
+    return f"{words} ({name})" if words else name

@@ -6,6 +6,7 @@ in what they can tell. Each gets an adapter with this face; nothing above this r
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,9 +102,13 @@ class Tokenizer(ABC):
 
     def without_special_strs(self, text: str) -> str:
         """Return ``text`` without the control tokens spelled in it: what ``skip_special_tokens`` leaves to see."""
-        for special in sorted(self.special_strs, key=len, reverse=True):
-            text = text.replace(special, "")
-        return text
+        return self.special_pattern.sub("", text)
+
+    @cached_property
+    def special_pattern(self) -> re.Pattern[str]:
+        """Matches the longest control token at a place, as tokenizers read them."""
+        specials = sorted(filter(None, self.special_strs), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, specials)) or "(?!)")
 
 
 def refuse_lone_surrogates(text: str) -> None:

@@ -65,8 +65,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _splitter(self) -> re.Pattern[str]:
-        specials = sorted((s for s in self.special_strs if s), key=len, reverse=True)
-        return re.compile("(" + "|".join(map(re.escape, specials)) + ")" if specials else "(?!)")
+        return re.compile(f"({self.special_pattern.pattern})")
 
     @property
     def vocab_len(self) -> int:

@@ -1,0 +1,286 @@
+"""Measure over many dialogues what each way of cutting the echo does to the replies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Literal
+
+from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, cut_exactly, first_difference, judge
+from chatlab.echo.edits import Cause
+from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carries_space
+from chatlab.echo.trace import trace_echo
+from chatlab.errors import ChatlabError, DialogueError, EncodeError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.dialogue import Dialogue, prompts_of
+from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
+from chatlab.tokenizers.load import as_tokenizer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH_LEN = 64
+"""Dialogues encoded at once: enough for the batch calls to pay, few enough to stream."""
+
+PromptClass = Callable[[], AbstractChatPrompt]
+Replies = Literal["dataset"] | Replier | Callable[[Dialogue], Replier | None]
+
+
+def measure_drift(
+    dialogues: Iterable[Dialogue],
+    prompt_class: PromptClass,
+    tokenizer: Any,
+    *,
+    replies: Replies = "dataset",
+    reply_start: ReplyStart = "word",
+    strategies: Sequence[str] = tuple(STRATEGIES),
+    trace: bool = False,
+    on_bad: Callable[[ChatlabError], None] | None = None,
+) -> pd.DataFrame:
+    """Return one row a (dialogue, turn, strategy): the drift, and what the cut does to the reply.
+
+    Args:
+        dialogues: read them with ``read_dialogues``; a turn without an answer is measured only with a model.
+        prompt_class: a prompt class; each turn's prompt is its text up to that turn's question.
+        tokenizer: whatever :func:`trace_echo` takes.
+        replies: ``"dataset"``, or a model that answers; a function of the dialogue may choose per dialogue.
+        reply_start: how a reply from the data set begins, see :data:`ReplyStart`.
+        strategies: names of :data:`chatlab.echo.cut.STRATEGIES`.
+        trace: also explain every echo and count the causes; about an order of magnitude slower.
+        on_bad: called with the error of each dialogue that cannot be measured, which is then left out.
+
+    Raises:
+        DialogueError: a dialogue cannot be measured, and there is no ``on_bad``.
+        PromptError: the prompt class lacks a method that is needed.
+    """
+    import pandas as pd
+
+    frames = list(
+        iter_drift(
+            dialogues,
+            prompt_class,
+            tokenizer,
+            replies=replies,
+            reply_start=reply_start,
+            strategies=strategies,
+            trace=trace,
+            on_bad=on_bad,
+        )
+    )
+    return pd.concat(frames, ignore_index=True) if frames else _frame([], chosen_strategies(strategies), {}, trace)
+
+
+def iter_drift(
+    dialogues: Iterable[Dialogue],
+    prompt_class: PromptClass,
+    tokenizer: Any,
+    *,
+    replies: Replies = "dataset",
+    reply_start: ReplyStart = "word",
+    strategies: Sequence[str] = tuple(STRATEGIES),
+    trace: bool = False,
+    on_bad: Callable[[ChatlabError], None] | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Yield the rows of :func:`measure_drift` batch by batch, in constant memory."""
+    reader = as_tokenizer(tokenizer)
+    chosen = chosen_strategies(strategies)
+    experiment = _Experiment(reader, prompt_class, replies, reply_start, on_bad)
+    constants = {"tokenizer": reader.name, "loader": reader.loader, "versions": versions_text(reader.versions)}
+    stream = iter(dialogues)
+    while batch := list(islice(stream, BATCH_LEN)):
+        turns = experiment.turns(batch)
+        if turns:
+            causes = [trace_echo(reader, turn.case.prompt_text).cause_counts() for turn in turns] if trace else None
+            yield _frame(turns, chosen, constants, trace, causes)
+
+
+def chosen_strategies(names: Sequence[str]) -> list[CutStrategy]:
+    """Return the strategies of these names.
+
+    Raises:
+        ChatlabError: there is none of that name.
+    """
+    unknown = [name for name in names if name not in STRATEGIES]
+    if unknown:
+        raise ChatlabError(f"no cut strategy is called {', '.join(unknown)}: choose from {', '.join(STRATEGIES)}")
+    return [STRATEGIES[name] for name in names]
+
+
+def versions_text(versions: Mapping[str, str]) -> str:
+    """Return library versions in one line, for a table."""
+    return " ".join(f"{library} {number}" for library, number in sorted(versions.items()))
+
+
+@dataclass(kw_only=True, slots=True)
+class _Turn:
+    """One generation: the case for the strategies, and what the table says of it."""
+
+    dialogue: Dialogue
+    number: int
+    case: CutCase
+    reply: str
+    reply_source: str
+    first_piece: str
+
+
+@dataclass(kw_only=True, slots=True)
+class _Asked:
+    """One prompt on its way through the batch calls."""
+
+    dialogue: Dialogue
+    number: int
+    prompt: AbstractChatPrompt
+    text: str
+    reply: str | None
+    replier: Replier | None
+
+
+class _Experiment:
+    """Turns dialogues into cases: a few batch calls, whatever the number of strategies."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt_class: PromptClass,
+        replies: Replies,
+        reply_start: ReplyStart,
+        on_bad: Callable[[ChatlabError], None] | None,
+    ) -> None:
+        self._tokenizer, self._prompt_class, self._start, self._on_bad = tokenizer, prompt_class, reply_start, on_bad
+        self._replier_of = _replier_of(replies)
+        self._continuations = Continuations(tokenizer)
+
+    def turns(self, dialogues: Sequence[Dialogue]) -> list[_Turn]:
+        asked: list[_Asked] = []
+        for dialogue in dialogues:
+            try:
+                asked += self._asked(dialogue)
+            except (DialogueError, EncodeError) as error:
+                named = DialogueError(f"dialogue {dialogue.id!r}: {error}")
+                if self._on_bad is None:
+                    raise named from error
+                self._on_bad(named)
+        return self._measured(asked)
+
+    def _asked(self, dialogue: Dialogue) -> list[_Asked]:
+        replier = self._replier_of(dialogue)
+        asked = []
+        for number, prompt in prompts_of(dialogue, self._prompt_class):
+            text, reply = prompt.create_prompt(), dialogue.turns[number - 1].assistant
+            refuse_lone_surrogates(text)
+            if replier is None and reply is None:
+                continue
+            refuse_lone_surrogates(reply or "")
+            asked.append(
+                _Asked(dialogue=dialogue, number=number, prompt=prompt, text=text, reply=reply, replier=replier)
+            )
+        return asked
+
+    def _measured(self, asked: list[_Asked]) -> list[_Turn]:
+        tokenizer = self._tokenizer
+        prompt_ids = tokenizer.encode_batch([a.text for a in asked])
+        outputs = self._outputs(asked, prompt_ids)
+        echoes = tokenizer.decode_batch(prompt_ids)
+        texts = tokenizer.decode_batch([p + o for p, o in zip(prompt_ids, outputs, strict=True)])
+        alone = tokenizer.decode_batch(outputs)
+        truths = self._continuations.decode(outputs)
+        turns = []
+        for number, one in enumerate(asked):
+            output = outputs[number]
+            plain_text = tokenizer.without_special_strs(one.text)
+            case = CutCase(
+                prompt_text=one.text,
+                plain_text=plain_text,
+                custom_skip_len=one.prompt.get_custom_skip_echo_len(len(plain_text)),
+                echo=echoes[number],
+                text=texts[number],
+                output_text=alone[number],
+                exact_text=cut_exactly(tokenizer, prompt_ids[number], output),
+            )
+            turns.append(
+                _Turn(
+                    dialogue=one.dialogue,
+                    number=one.number,
+                    case=case,
+                    reply=truths[number],
+                    reply_source="dataset" if one.replier is None else "model",
+                    first_piece=tokenizer.piece(output[0]) if output else "",
+                )
+            )
+        return turns
+
+    def _outputs(self, asked: list[_Asked], prompt_ids: list[list[int]]) -> list[list[int]]:
+        given = [begin(a.reply or "", self._start) for a in asked if a.replier is None]
+        from_dataset = iter(self._continuations.encode(given))
+        return [
+            next(from_dataset) if a.replier is None else a.replier.reply_ids(ids)
+            for a, ids in zip(asked, prompt_ids, strict=True)
+        ]
+
+
+def _replier_of(replies: Replies) -> Callable[[Dialogue], Replier | None]:
+    if replies == "dataset":
+        return lambda dialogue: None
+    if hasattr(replies, "reply_ids"):
+        return lambda dialogue: replies
+    if callable(replies):
+        return replies
+    raise ChatlabError(f'replies are "dataset" or a model with reply_ids(prompt_ids), not {replies!r}')
+
+
+def _frame(
+    turns: list[_Turn],
+    strategies: list[CutStrategy],
+    constants: Mapping[str, str],
+    trace: bool,
+    causes: list[dict[Cause, int]] | None = None,
+) -> pd.DataFrame:
+    """Lay turns × strategies out as columns; repeated text is categorical, so that millions of rows fit."""
+    import pandas as pd
+
+    width = len(strategies)
+    table: dict[str, list[Any]] = {
+        "dialogue": [t.dialogue.id for t in turns for _ in strategies],
+        "turn": [t.number for t in turns for _ in strategies],
+        "strategy": [s.name for s in strategies] * len(turns),
+    }
+    for label in sorted({label for t in turns for label in t.dialogue.labels}):
+        table[f"label_{label}"] = [str(t.dialogue.labels.get(label, "")) for t in turns for _ in strategies]
+    cells = [_cells(turn, strategy) for turn in turns for strategy in strategies]
+    columns = list(zip(*cells, strict=True)) if cells else [[]] * 4
+    for name, column in zip(("drift", "effect", "effect_len", "first_wrong_offset"), columns, strict=True):
+        table[name] = list(column)
+    per_turn: dict[str, list[Any]] = {
+        "echo_drift": [len(t.case.echo) - len(t.case.plain_text) for t in turns],
+        "first_echo_offset": [first_difference(t.case.echo, t.case.plain_text) for t in turns],
+        "prompt_len": [len(t.case.prompt_text) for t in turns],
+        "echo_len": [len(t.case.echo) for t in turns],
+        "first_piece": [t.first_piece for t in turns],
+        "first_piece_space": [carries_space(t.first_piece) for t in turns],
+        "first_char_blank": [t.reply[:1].isspace() for t in turns],
+        "reply_len": [len(t.reply) for t in turns],
+        "reply_source": [t.reply_source for t in turns],
+    }
+    if trace:
+        for cause in Cause:
+            per_turn[f"cause_{cause.name.lower()}"] = [counts.get(cause, 0) for counts in causes or []]
+    for name, values in per_turn.items():
+        table[name] = [value for value in values for _ in range(width)]
+    frame = pd.DataFrame(table)
+    frame["drift"] = frame["drift"].astype("Int32")
+    frame.insert(3, "wrong", frame["effect"] != "exact")
+    for name, value in constants.items():
+        frame[name] = value
+    return frame.astype({name: "category" for name in _CATEGORIES if name in frame})
+
+
+_CATEGORIES = ("strategy", "effect", "reply_source", "tokenizer", "loader", "versions")
+
+
+def _cells(turn: _Turn, strategy: CutStrategy) -> tuple[int | None, str, int, int]:
+    """Return drift, effect, effect_len, first_wrong_offset."""
+    case = turn.case
+    outcome = judge(strategy.cut(case), turn.reply.strip() if strategy.strips else turn.reply)
+    drift = len(case.echo) - strategy.skip_echo_len(case) if strategy.skip_echo_len else None
+    return drift, *outcome

@@ -1,0 +1,196 @@
+"""One prompt, one tokenizer: where the echo differs, which token did it, why, and what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chatlab import render
+from chatlab.echo.causes import Laboratory, read
+from chatlab.echo.edits import Cause, Edit
+from chatlab.errors import EncodeError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.tokenizers.load import as_tokenizer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True)
+class EchoTrace:
+    """A prompt beside its echo, and every edit between the two.
+
+    Replacing each edit's prompt span by its echo text turns ``prompt`` into ``echo``: :meth:`replay` does it.
+    """
+
+    tokenizer: str
+    loader: str
+    versions: Mapping[str, str]
+    add_special_tokens: bool
+    skip_special_tokens: bool
+    prompt: str
+    token_ids: tuple[int, ...]
+    echo: str
+    edits: tuple[Edit, ...]
+    skip_echo_len: int
+    """Characters a program plans to skip: the prompt without the control tokens it will not see."""
+
+    @property
+    def echo_len(self) -> int:
+        """Characters of the echo."""
+        return len(self.echo)
+
+    @property
+    def drift(self) -> int:
+        """``echo_len - skip_echo_len``: positive leaks the prompt into the reply, negative eats the reply."""
+        return self.echo_len - self.skip_echo_len
+
+    @property
+    def surprises(self) -> tuple[Edit, ...]:
+        """The edits that nobody plans for: all but the control tokens that were asked to be skipped."""
+        return tuple(edit for edit in self.edits if edit.cause is not Cause.SPECIAL_REMOVED)
+
+    def cause_counts(self) -> dict[Cause, int]:
+        """How many edits each cause has, most first."""
+        return dict(Counter(edit.cause for edit in self.edits).most_common())
+
+    def replay(self) -> str:
+        """Return the prompt with the edits applied: the echo, if the trace is true."""
+        text = self.prompt
+        for edit in reversed(self.edits):
+            text = text[: edit.prompt_span[0]] + edit.echo_text + text[edit.prompt_span[1] :]
+        return text
+
+    def parts(self) -> Iterator[render.Part]:
+        """Yield the diff, left to right."""
+        at = 0
+        for edit in self.edits:
+            if at < edit.prompt_span[0]:
+                yield render.Part("same", self.prompt[at : edit.prompt_span[0]])
+            note = f"{edit.cause}: {edit.cure}"
+            if edit.prompt_text:
+                yield render.Part("del", edit.prompt_text, note)
+            if edit.echo_text:
+                yield render.Part("ins", edit.echo_text, note)
+            at = edit.prompt_span[1]
+        if at < len(self.prompt):
+            yield render.Part("same", self.prompt[at:])
+
+    def summary(self) -> str:
+        """Return one sentence: how far it drifts and why."""
+        if not self.edits:
+            return f"{self.tokenizer}: the echo is the prompt, character for character."
+        counts = ", ".join(f"{n} × {cause}" for cause, n in self.cause_counts().items())
+        return f"{self.tokenizer}: drift {self.drift:+d} ({self.echo_len} characters echoed, {self.skip_echo_len} planned): {counts}."
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row an edit."""
+        import pandas as pd
+
+        rows = [edit.to_dict() for edit in self.edits]
+        columns = ["prompt_offset", "echo_offset", "kind", "prompt_text", "echo_text", "token_index", "piece", "drift"]
+        frame = pd.DataFrame(
+            [
+                {
+                    **row,
+                    "prompt_offset": row["prompt_span"][0],
+                    "echo_offset": row["echo_span"][0],
+                    "evidence": row["evidence"]["changed"] if row["evidence"] else "",
+                }
+                for row in rows
+            ],
+            columns=[*columns, "cause", "evidence", "cure"],
+        )
+        return frame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        plain = {"versions": dict(self.versions), "token_ids": list(self.token_ids), "edits": [e.to_dict() for e in self.edits]}
+        return {**fields, **plain, "drift": self.drift}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> EchoTrace:
+        """Build a trace from what ``to_dict`` gave."""
+        fields = {k: v for k, v in values.items() if k != "drift"}
+        fields |= {"token_ids": tuple(fields["token_ids"]), "edits": tuple(Edit.from_dict(e) for e in fields["edits"])}
+        return cls(**fields)
+
+    def __str__(self) -> str:
+        return f"{self.summary()}\n{render.diff_text(self.parts(), context_len=40)}"
+
+    def _repr_html_(self) -> str:
+        columns = ["at", "prompt", "echo", "token", "cause", "proof", "cure"]
+        rows = [
+            (
+                edit.prompt_span[0],
+                render.visible(edit.prompt_text),
+                render.visible(edit.echo_text),
+                edit.piece,
+                edit.cause,
+                edit.evidence.changed if edit.evidence else "none found",
+                edit.cure,
+            )
+            for edit in self.edits
+        ]
+        table = render.table_html(columns, rows) if rows else ""
+        return render.paragraph_html(self.summary()) + render.diff_html(self.parts(), context_len=200) + table
+
+
+def trace_echo(
+    tokenizer: Any,
+    prompt: str | AbstractChatPrompt,
+    *,
+    add_special_tokens: bool = False,
+    skip_special_tokens: bool = True,
+    keep: slice = slice(None),
+) -> EchoTrace:
+    """Encode a prompt, decode it again, and explain every difference.
+
+    Args:
+        tokenizer: an AutoTokenizer, raw ``tokenizers.Tokenizer``, ``SentencePieceProcessor``, a path, or an adapter.
+        prompt: a text, or a prompt class instance whose ``create_prompt`` gives it.
+        add_special_tokens: as the program calls the tokenizer; chat prompts usually spell their own ``<s>``.
+        skip_special_tokens: as the program decodes.
+        keep: the part of the ids that the program passes on, such as ``slice(-1024, None)`` for a left cut.
+
+    Raises:
+        EncodeError: the prompt is not text a tokenizer can take.
+        TokenizerLoadError: ``tokenizer`` is none.
+
+    >>> from tokenizers import Tokenizer, models, normalizers
+    >>> lower = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    >>> lower.normalizer = normalizers.Lowercase()
+    >>> trace_echo(lower, "aB").edits[0].cause
+    <Cause.NORMALIZER: 'normalizer'>
+    """
+    reader = as_tokenizer(tokenizer)
+    text = prompt.create_prompt() if isinstance(prompt, AbstractChatPrompt) else prompt
+    if not isinstance(text, str):
+        raise EncodeError(f"a prompt is a str or a prompt class instance, not {type(prompt).__name__}")
+    reading = read(reader, text, add=add_special_tokens, skip=skip_special_tokens, keep=keep)
+    laboratory = Laboratory(
+        tokenizer=reader, prompt=text, add=add_special_tokens, skip=skip_special_tokens, keep=keep, reading=reading
+    )
+    planned = reader.without_special_strs(text) if skip_special_tokens else text
+    return EchoTrace(
+        tokenizer=reader.name,
+        loader=reader.loader,
+        versions=reader.versions,
+        add_special_tokens=add_special_tokens,
+        skip_special_tokens=skip_special_tokens,
+        prompt=text,
+        token_ids=tuple(reading.token_ids),
+        echo=reading.echo,
+        edits=tuple(laboratory.edits()),
+        skip_echo_len=len(planned),
+    )
+
+
+def trace_echoes(tokenizer: Any, prompts: Sequence[str | AbstractChatPrompt], **options: Any) -> Iterator[EchoTrace]:
+    """Trace many prompts with one tokenizer; its experiments are set up once."""
+    reader = as_tokenizer(tokenizer)
+    for prompt in prompts:
+        yield trace_echo(reader, prompt, **options)

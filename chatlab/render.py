@@ -1,0 +1,95 @@
+"""Results as plain text and as escaped HTML: pure functions, no front end, no style sheet.
+
+Whatever comes from a model or a user passes through ``html.escape`` here and nowhere else, so one file holds
+law L8 for static output. Only semantic tags are used: they survive the code host's sanitizer, and a diff reads
+without colour (``<ins>`` and ``<del>`` in HTML, ``{+ +}`` and ``[- -]`` in text).
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
+
+_VISIBLE = {" ": "\u00b7", "\n": "\u23ce\n", "\r": "\u240d", "\t": "\u21e5", "\u00a0": "\u237d", "\u200d": "\u2060ZWJ\u2060"}
+"""Signs for characters that do not show; a newline keeps its break, so that long texts stay readable."""
+
+
+class Part(NamedTuple):
+    """A run of a diff: text both sides share, text only the prompt has, text only the echo has."""
+
+    kind: Literal["same", "del", "ins"]
+    text: str
+    note: str = ""
+    """Shown on hover: the cause and the cure."""
+
+
+def visible(text: str) -> str:
+    r"""Return ``text`` with signs for what does not show.
+
+    >>> visible("a b\tc")
+    'a\u00b7b\u21e5c'
+    """
+    return "".join(_VISIBLE.get(c, c) if c.isprintable() or c in _VISIBLE else f"\\u{ord(c):04x}" for c in text)
+
+
+def diff_text(parts: Iterable[Part], context_len: int | None = None) -> str:
+    """Return a diff in one string: ``[-gone-]{+new+}``; long shared runs are cut to ``context_len`` characters a side."""
+    marks = {"same": ("", ""), "del": ("[-", "-]"), "ins": ("{+", "+}")}
+    out = []
+    for kind, text, _ in parts:
+        shown = visible(text) if kind != "same" else _cut(text, context_len)
+        out.append(f"{marks[kind][0]}{shown}{marks[kind][1]}")
+    return "".join(out)
+
+
+def diff_html(parts: Iterable[Part], context_len: int | None = None) -> str:
+    """Return the same diff as ``<pre>`` with ``<del>`` and ``<ins>``; notes become ``title``."""
+    out = []
+    for kind, text, note in parts:
+        if kind == "same":
+            out.append(html.escape(_cut(text, context_len)))
+        else:
+            title = f' title="{html.escape(note)}"' if note else ""
+            out.append(f"<{kind}{title}>{html.escape(visible(text))}</{kind}>")
+    return f"<pre>{''.join(out)}</pre>"
+
+
+def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
+    """Return a plain escaped table."""
+    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def paragraph_html(text: str) -> str:
+    """Return one escaped paragraph."""
+    return f"<p>{html.escape(text)}</p>"
+
+
+PAGE_STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; font-weight: bold; }
+th, td { border: 1px solid #8888; padding: .25rem .6rem; text-align: left; vertical-align: top; }
+td { font-variant-numeric: tabular-nums; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+ins { text-decoration: underline; background: #0072b233; } del { background: #d55e0033; } img { max-width: 100%; }
+"""
+
+
+def page_html(title: str, body: str) -> str:
+    """Return a whole page that needs nothing else and may load nothing else; ``body`` must be escaped already."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{PAGE_STYLE}</style></head><body><main>{body}</main></body></html>\n"
+    )
+
+
+def _cut(text: str, context_len: int | None) -> str:
+    if context_len is None or len(text) <= 2 * context_len:
+        return text
+    return f"{text[:context_len]}\u2026{text[-context_len:]}"
