@@ -13,6 +13,7 @@
     │   ├── SourceNotFound     nothing is there                                    (also FileNotFoundError)
     │   ├── RevisionError      the revision is absent, short or malformed          (also ValueError)
     │   └── OfflineError       it lies on the hub, and the hub cannot be reached
+    ├── EmbeddedDataError      a file that travels with chatlab is not there       (also FileNotFoundError)
     ├── EncodeError            text that no tokenizer can take, such as a lone surrogate (also ValueError)
     ├── TokenIdError           an id outside the vocabulary                        (also ValueError)
     ├── EngineError            generation failed or was asked for the impossible
@@ -67,6 +68,10 @@ class RevisionError(TokenizerLoadError, ValueError):
 
 class OfflineError(TokenizerLoadError):
     """The tokenizer lies on the hub and the hub cannot be reached."""
+
+
+class EmbeddedDataError(ChatlabError, FileNotFoundError):
+    """A file that travels with chatlab is not where it was installed."""
 
 
 class EncodeError(ChatlabError, ValueError):
