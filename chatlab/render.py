@@ -11,7 +11,14 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-_VISIBLE = {" ": "\u00b7", "\n": "\u23ce\n", "\r": "\u240d", "\t": "\u21e5", "\u00a0": "\u237d", "\u200d": "\u2060ZWJ\u2060"}
+_VISIBLE = {
+    " ": "\u00b7",
+    "\n": "\u23ce\n",
+    "\r": "\u240d",
+    "\t": "\u21e5",
+    "\u00a0": "\u237d",
+    "\u200d": "\u2060ZWJ\u2060",
+}
 """Signs for characters that do not show; a newline keeps its break, so that long texts stay readable."""
 
 
@@ -66,6 +73,17 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]], caption
 def paragraph_html(text: str) -> str:
     """Return one escaped paragraph."""
     return f"<p>{html.escape(text)}</p>"
+
+
+def heading_html(text: str, level: int) -> str:
+    """Return one escaped heading."""
+    return f"<h{level}>{html.escape(text)}</h{level}>"
+
+
+def image_html(source: str, alt: str) -> str:
+    """Return an image with its caption; ``source`` is a data URL or a path."""
+    words = html.escape(alt)
+    return f'<figure><img src="{html.escape(source)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
 PAGE_STYLE = """

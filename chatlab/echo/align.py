@@ -221,9 +221,7 @@ def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
     if not before or not after or len(before) + len(after) > DIFF_CAP:
         opcodes = [("", 0, len(before), 0, len(after))]
     else:
-        opcodes = [
-            op for op in SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"
-        ]
+        opcodes = [op for op in SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"]
     for _, i, j, k, m in opcodes:
         yield Mismatch(prompt_at + i, prompt_at + j, echo_at + k, echo_at + m, big.token_index)
 

@@ -37,7 +37,9 @@ def read(tokenizer: Tokenizer, prompt: str, *, add: bool, skip: bool, keep: slic
     token_ids = encoding.token_ids[keep]
     spans = None if encoding.spans is None else encoding.spans[keep]
     echo = tokenizer.decode(token_ids, skip_special_tokens=skip)
-    return Reading(prompt, token_ids, spans, echo, find_mismatches(tokenizer, prompt, spans, token_ids, echo, skip=skip))
+    return Reading(
+        prompt, token_ids, spans, echo, find_mismatches(tokenizer, prompt, spans, token_ids, echo, skip=skip)
+    )
 
 
 class Suspect(NamedTuple):
@@ -139,7 +141,11 @@ class Laboratory:
         spans, index = self.reading.spans, mismatch.token_index
         if index < 0 or self.reading.token_ids[index] != self.tokenizer.unk_id:
             return []
-        text = self.prompt[mismatch.prompt_start : mismatch.prompt_end] if spans is None else self.prompt[slice(*spans[index])]
+        text = (
+            self.prompt[mismatch.prompt_start : mismatch.prompt_end]
+            if spans is None
+            else self.prompt[slice(*spans[index])]
+        )
         return [text.strip()] if text.strip() and text not in self.tokenizer.special_strs else []
 
     def _prove(self, mismatch: Mismatch, suspects: Sequence[Suspect]) -> Evidence | None:
@@ -163,7 +169,7 @@ class Laboratory:
         return self._made[key]
 
     def _reread(self, suspects: Iterable[Suspect]) -> Reading | None:
-        tokenizer: Tokenizer | None = self.tokenizer
+        tokenizer = self.tokenizer
         add, skip, keep = self.add, self.skip, self.keep
         for suspect in suspects:
             if suspect.change == KEEP_SPECIALS:
@@ -173,9 +179,10 @@ class Laboratory:
             elif suspect.change == WHOLE_IDS:
                 keep = slice(None)
             else:
-                tokenizer = tokenizer.change(suspect.change, suspect.argument)
-                if tokenizer is None:
+                changed = tokenizer.change(suspect.change, suspect.argument)
+                if changed is None:
                     return None
+                tokenizer = changed
         return read(tokenizer, self.prompt, add=add, skip=skip, keep=keep)
 
     def _prove_same_ids(self, mismatch: Mismatch) -> Evidence | None:

@@ -87,7 +87,9 @@ STRATEGIES: Mapping[str, CutStrategy] = {
             skip=lambda c: c.custom_skip_len,
             strips=True,
         ),
-        _strategy("decoded_prompt_len", "skip as many characters as the decoded prompt has", skip=lambda c: len(c.echo)),
+        _strategy(
+            "decoded_prompt_len", "skip as many characters as the decoded prompt has", skip=lambda c: len(c.echo)
+        ),
         _strategy(
             "remove_prefix",
             "remove the prompt if the text begins with it",

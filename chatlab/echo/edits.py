@@ -34,24 +34,24 @@ class Cause(StrEnum):
 
 
 CURES: Mapping[Cause, str] = {
-    Cause.SPECIAL_REMOVED: "expected with skip_special_tokens=True: cut by token count, or leave these texts out of the length",
-    Cause.DUMMY_PREFIX: "cut by token count; or load with legacy=False (new ids: check the model still answers as it did)",
-    Cause.LEADING_SPACE: "do not begin a segment with a space: the ids cannot tell ' x' from 'x'; cut by token count",
+    Cause.SPECIAL_REMOVED: "expected with skip_special_tokens=True; leave these texts out of any length",
+    Cause.DUMMY_PREFIX: "load with legacy=False; that gives new ids, so check that the model still answers as it did",
+    Cause.LEADING_SPACE: "do not begin a segment with a space: the ids cannot tell ' x' from 'x'",
     Cause.SPACES_BETWEEN_SPECIALS: "decode with spaces_between_special_tokens=False",
     Cause.CLEAN_UP: "decode with clean_up_tokenization_spaces=False",
     Cause.ADDED_TOKEN_STRIP: "pin the tokenizer revision; parse turns by token id, not by the whitespace after the marker",
     Cause.ADDED_TOKEN_NORMALIZED: "load a tokenizer.json whose added tokens have normalized=false",
-    Cause.NORMALIZER: "normalize the prompt the same way before you compare; cut by token count",
-    Cause.PRE_TOKENIZER: "the ids do not record this whitespace: cut by token count",
+    Cause.NORMALIZER: "normalize the prompt the same way before you compare",
+    Cause.PRE_TOKENIZER: "the ids do not record this whitespace; do not compare lengths",
     Cause.SPACE_MARK: "replace U+2581 in user text before encoding: the tokenizer uses it for the space",
     Cause.UNKNOWN_TOKEN: "the vocabulary lacks this text: use a tokenizer with byte fallback, or replace the text",
     Cause.BYTE_FALLBACK: "never cut ids inside a character; hold them back until it completes (StreamingDetokenizer)",
-    Cause.DECODER_STRIP: "decode through a window that starts earlier (StreamingDetokenizer); cut by token count",
+    Cause.DECODER_STRIP: "decode through a window that starts before the reply (StreamingDetokenizer)",
     Cause.DECODER_JOIN: "the tokenizer file has no decoder: save it with the one its model needs",
     Cause.BOS_EOS_SHOWN: "encode with add_special_tokens=False where the prompt spells its own, or skip them in decoding",
     Cause.TRUNCATION: "shorten the dialogue by whole turns, or raise the limit",
     Cause.PADDING: "encode without padding",
-    Cause.UNEXPLAINED: "cut by token count, and please report the prompt and the tokenizer",
+    Cause.UNEXPLAINED: "please report the prompt and the tokenizer",
 }
 """What to do about each cause."""
 
@@ -103,7 +103,13 @@ class Edit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; ``cure`` and ``drift`` are included for readers."""
-        return {**asdict(self), "cause": str(self.cause), "also": [str(c) for c in self.also], "cure": self.cure, "drift": self.drift}
+        return {
+            **asdict(self),
+            "cause": str(self.cause),
+            "also": [str(c) for c in self.also],
+            "cure": self.cure,
+            "drift": self.drift,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Edit:

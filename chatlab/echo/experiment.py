@@ -54,21 +54,35 @@ def measure_drift(
         DialogueError: a dialogue cannot be measured, and there is no ``on_bad``.
         PromptError: the prompt class lacks a method that is needed.
     """
+    frames = iter_drift(
+        dialogues,
+        prompt_class,
+        tokenizer,
+        replies=replies,
+        reply_start=reply_start,
+        strategies=strategies,
+        trace=trace,
+        on_bad=on_bad,
+    )
+    return concat_frames(frames)
+
+
+def concat_frames(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return the frames of ``iter_drift`` as one; labels that only some batches have are empty text in the others."""
     import pandas as pd
 
-    frames = list(
-        iter_drift(
-            dialogues,
-            prompt_class,
-            tokenizer,
-            replies=replies,
-            reply_start=reply_start,
-            strategies=strategies,
-            trace=trace,
-            on_bad=on_bad,
-        )
-    )
-    return pd.concat(frames, ignore_index=True) if frames else _frame([], chosen_strategies(strategies), {}, trace)
+    parts = list(frames)
+    if not parts:
+        return _frame([], [], {}, None, None)
+    names = list(dict.fromkeys(column for part in parts for column in part.columns))
+    for name in set(_CATEGORIES) & set(names):
+        categories = pd.api.types.union_categoricals([part[name] for part in parts]).categories
+        for part in parts:
+            part[name] = part[name].cat.set_categories(categories)
+    whole = pd.concat(parts, ignore_index=True)[names]
+    labels = [name for name in names if name.startswith("label_")]
+    whole[labels] = whole[labels].fillna("")
+    return whole
 
 
 def iter_drift(
@@ -80,9 +94,22 @@ def iter_drift(
     reply_start: ReplyStart = "word",
     strategies: Sequence[str] = tuple(STRATEGIES),
     trace: bool = False,
+    labels: Sequence[str] | None = None,
     on_bad: Callable[[ChatlabError], None] | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """Yield the rows of :func:`measure_drift` batch by batch, in constant memory."""
+    """Yield the rows of :func:`measure_drift` batch by batch, in constant memory.
+
+    Args:
+        dialogues: as there, and so are the other arguments not named here.
+        prompt_class: as there.
+        tokenizer: as there.
+        replies: as there.
+        reply_start: as there.
+        strategies: as there.
+        trace: as there.
+        labels: which labels become columns; left out, those that a batch has.
+        on_bad: as there.
+    """
     reader = as_tokenizer(tokenizer)
     chosen = chosen_strategies(strategies)
     experiment = _Experiment(reader, prompt_class, replies, reply_start, on_bad)
@@ -92,7 +119,7 @@ def iter_drift(
         turns = experiment.turns(batch)
         if turns:
             causes = [trace_echo(reader, turn.case.prompt_text).cause_counts() for turn in turns] if trace else None
-            yield _frame(turns, chosen, constants, trace, causes)
+            yield _frame(turns, chosen, constants, labels, causes)
 
 
 def chosen_strategies(names: Sequence[str]) -> list[CutStrategy]:
@@ -233,8 +260,8 @@ def _frame(
     turns: list[_Turn],
     strategies: list[CutStrategy],
     constants: Mapping[str, str],
-    trace: bool,
-    causes: list[dict[Cause, int]] | None = None,
+    labels: Sequence[str] | None,
+    causes: list[dict[Cause, int]] | None,
 ) -> pd.DataFrame:
     """Lay turns × strategies out as columns; repeated text is categorical, so that millions of rows fit."""
     import pandas as pd
@@ -245,10 +272,10 @@ def _frame(
         "turn": [t.number for t in turns for _ in strategies],
         "strategy": [s.name for s in strategies] * len(turns),
     }
-    for label in sorted({label for t in turns for label in t.dialogue.labels}):
+    for label in sorted({label for t in turns for label in t.dialogue.labels}) if labels is None else labels:
         table[f"label_{label}"] = [str(t.dialogue.labels.get(label, "")) for t in turns for _ in strategies]
     cells = [_cells(turn, strategy) for turn in turns for strategy in strategies]
-    columns = list(zip(*cells, strict=True)) if cells else [[]] * 4
+    columns: list[Sequence[Any]] = [*zip(*cells, strict=True)] if cells else [()] * 4
     for name, column in zip(("drift", "effect", "effect_len", "first_wrong_offset"), columns, strict=True):
         table[name] = list(column)
     per_turn: dict[str, list[Any]] = {
@@ -262,9 +289,8 @@ def _frame(
         "reply_len": [len(t.reply) for t in turns],
         "reply_source": [t.reply_source for t in turns],
     }
-    if trace:
-        for cause in Cause:
-            per_turn[f"cause_{cause.name.lower()}"] = [counts.get(cause, 0) for counts in causes or []]
+    for cause in Cause if causes is not None else ():
+        per_turn[f"cause_{cause.name.lower()}"] = [counts.get(cause, 0) for counts in causes or []]
     for name, values in per_turn.items():
         table[name] = [value for value in values for _ in range(width)]
     frame = pd.DataFrame(table)

@@ -108,7 +108,11 @@ class EchoTrace:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {"versions": dict(self.versions), "token_ids": list(self.token_ids), "edits": [e.to_dict() for e in self.edits]}
+        plain = {
+            "versions": dict(self.versions),
+            "token_ids": list(self.token_ids),
+            "edits": [e.to_dict() for e in self.edits],
+        }
         return {**fields, **plain, "drift": self.drift}
 
     @classmethod

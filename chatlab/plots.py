@@ -1,0 +1,85 @@
+"""Figures from result tables: the only room that knows matplotlib."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+"""Okabe and Ito's colours, which colour-blind readers tell apart; hatching says the same without colour."""
+
+
+def _new(width: float = 7.0, height: float = 3.6) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def plot_drift_by_turn(by_turn: pd.DataFrame) -> Figure:
+    """Draw echo drift against turn; the area of a dot is its number of prompts.
+
+    Args:
+        by_turn: columns ``turn``, ``echo_drift``, ``prompts``, as ``DriftTally.by_turn`` gives them.
+    """
+    figure, axes = _new()
+    largest = max(by_turn["prompts"].max(), 1) if len(by_turn) else 1
+    axes.scatter(
+        by_turn["turn"], by_turn["echo_drift"], s=20 + 380 * by_turn["prompts"] / largest, color=BLUE, alpha=0.75
+    )
+    for turn, group in by_turn.groupby("turn"):
+        top = group.loc[group["prompts"].idxmax()]
+        axes.annotate(
+            f"{top['prompts']:,}", (turn, top["echo_drift"]), (0, 12), textcoords="offset points", ha="center"
+        )
+    axes.axhline(0, color=GREY, linewidth=0.8)
+    axes.set(xlabel="turn", ylabel="echo drift (characters)", title="How far the echo is from the prompt")
+    if len(by_turn):
+        axes.set_xticks(sorted(by_turn["turn"].unique()))
+        axes.margins(x=0.08, y=0.2)
+    return figure
+
+
+def plot_wrong_replies(by_first_piece: pd.DataFrame) -> Figure:
+    """Draw the share of wrong replies from turn 2 on, by strategy and by the reply's first piece.
+
+    Args:
+        by_first_piece: as ``DriftTally.by_first_piece`` gives it.
+    """
+    figure, axes = _new(height=4.2)
+    later = by_first_piece[by_first_piece["turn"] == "2 or later"]
+    names = list(dict.fromkeys(later["strategy"]))[::-1]
+    kinds = (("space", BLUE, "", 0.2), ("no space", ORANGE, "///", -0.2))
+    for kind, colour, hatch, shift in kinds:
+        rows = later[later["first_piece"] == kind].set_index("strategy")
+        shares = [100 * rows["wrong_share"].get(name, 0.0) for name in names]
+        places = [n + shift for n in range(len(names))]
+        label = f"first piece carries {kind if kind == 'no space' else 'a space'}"
+        bars = axes.barh(places, shares, height=0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
+        axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(
+        xlabel="wrong replies (%), turn 2 and later", xlim=(0, 112), title="What each way of cutting does to the reply"
+    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2, frameon=False)
+    return figure
+
+
+def plot_causes(causes: pd.DataFrame) -> Figure:
+    """Draw how many edits each cause has.
+
+    Args:
+        causes: columns ``cause`` and ``edits``, as ``DriftTally.causes`` gives them.
+    """
+    figure, axes = _new(height=1.2 + 0.4 * max(len(causes), 1))
+    rows = causes[::-1]
+    bars = axes.barh(rows["cause"], rows["edits"], color=GREEN)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+    axes.set(xlabel="edits in the traced prompts", title="Why the echo differs")
+    axes.margins(x=0.12)
+    return figure

@@ -1,0 +1,1 @@
+"""Results to files: tables, figures and pages, each written whole or not at all."""

@@ -1,0 +1,122 @@
+"""The drift experiment as files: Parquet and CSV rows, figures, and one self-contained page."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chatlab import render
+from chatlab.echo.summary import DriftTally
+from chatlab.echo.trace import EchoTrace
+from chatlab.plots import plot_causes, plot_drift_by_turn, plot_wrong_replies
+from chatlab.reports.files import prepare_folder, whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+class DriftRows:
+    """``drift.parquet`` and ``drift.csv``, written batch by batch; what was written is kept when the work is cut short."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; the files are opened with the first batch."""
+        self._folder = prepare_folder(folder)
+        self._columns: list[str] | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._files = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        # An interrupt keeps the rows so far, so the files close as if all had gone well.
+        self._files.close()
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Append one frame; columns it lacks are empty text, and every frame has the first one's columns."""
+        plain = frame.astype({name: str for name in frame.select_dtypes("category").columns})
+        if self._columns is None:
+            self._columns = list(plain.columns)
+            self._csv = self._files.enter_context(whole_file(self._folder / "drift.csv"))
+            self._parquet = self._files.enter_context(whole_file(self._folder / "drift.parquet"))
+        plain = plain.reindex(columns=self._columns, fill_value="")
+        table = pa.Table.from_pandas(plain, preserve_index=False)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._parquet, table.schema)
+        self._writer.write_table(table.cast(self._writer.schema))
+        first = self._csv.stat().st_size == 0
+        plain.to_csv(self._csv, mode="a", header=first, index=False)
+
+
+def write_drift_report(folder: Path, tally: DriftTally, traces: Sequence[EchoTrace], title: str) -> list[Path]:
+    """Write the figures, ``traces.json`` and ``report.html``; return their paths."""
+    figures = {
+        "drift_by_turn.png": plot_drift_by_turn(tally.by_turn()),
+        "wrong_replies.png": plot_wrong_replies(tally.by_first_piece()),
+        "causes.png": plot_causes(tally.causes()),
+    }
+    images = {name: _png(figure) for name, figure in figures.items()}
+    for name, image in images.items():
+        with whole_file(folder / name) as path:
+            path.write_bytes(image)
+    with whole_file(folder / "traces.json") as path:
+        path.write_text(json.dumps([t.to_dict() for t in traces], ensure_ascii=False, indent=1), encoding="utf-8")
+    with whole_file(folder / "report.html") as path:
+        path.write_text(render.page_html(title, "".join(_body(title, tally, traces, images))), encoding="utf-8")
+    return [folder / name for name in (*images, "traces.json", "report.html")]
+
+
+def _body(title: str, tally: DriftTally, traces: Sequence[EchoTrace], images: dict[str, bytes]) -> Iterator[str]:
+    yield render.heading_html(title, 1)
+    yield from (render.paragraph_html(sentence) for sentence in tally.verdict())
+    yield render.heading_html("What each way of cutting does", 2)
+    yield _table(tally.by_strategy(), "Replies by strategy")
+    yield _image(images["wrong_replies.png"], "Share of wrong replies by strategy and first piece, turn 2 and later")
+    yield _table(tally.by_first_piece(), "The same, by first piece and turn")
+    yield render.heading_html("How far the echo drifts", 2)
+    yield _image(images["drift_by_turn.png"], "Echo drift in characters against turn")
+    yield _table(tally.by_turn(), "Prompts by turn and echo drift")
+    yield render.heading_html("Why", 2)
+    yield _image(images["causes.png"], "Edits by cause")
+    yield _table(tally.causes(), f"Causes in {tally.traced_count} traced prompts")
+    yield render.heading_html("Explained examples", 2)
+    yield from _examples(traces)
+
+
+def _examples(traces: Iterable[EchoTrace], count: int = 3) -> Iterator[str]:
+    shown = [trace for trace in traces if trace.surprises][:count]
+    yield from (trace._repr_html_() for trace in shown)
+    if not shown:
+        yield render.paragraph_html("No traced prompt has an edit beyond its removed control tokens.")
+
+
+def _table(frame: pd.DataFrame, caption: str) -> str:
+    rows = [
+        [f"{v:.1%}" if isinstance(v, float) else v for v in row] for row in frame.itertuples(index=False, name=None)
+    ]
+    return render.table_html([str(column) for column in frame.columns], rows, caption)
+
+
+def _image(png: bytes, alt: str) -> str:
+    return render.image_html(f"data:image/png;base64,{base64.b64encode(png).decode()}", alt)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    # Without the date and version matplotlib writes, equal figures are equal files.
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    return buffer.getvalue()
