@@ -32,11 +32,9 @@ def plot_drift_by_turn(by_turn: pd.DataFrame) -> Figure:
     axes.scatter(
         by_turn["turn"], by_turn["echo_drift"], s=20 + 380 * by_turn["prompts"] / largest, color=BLUE, alpha=0.75
     )
-    for turn, group in by_turn.groupby("turn"):
-        top = group.loc[group["prompts"].idxmax()]
-        axes.annotate(
-            f"{top['prompts']:,}", (turn, top["echo_drift"]), (0, 12), textcoords="offset points", ha="center"
-        )
+    commonest = by_turn.sort_values("prompts").drop_duplicates("turn", keep="last")
+    for turn, drift, prompts in commonest[["turn", "echo_drift", "prompts"]].itertuples(index=False, name=None):
+        axes.annotate(f"{prompts:,}", (turn, drift), (0, 12), textcoords="offset points", ha="center")
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set(xlabel="turn", ylabel="echo drift (characters)", title="How far the echo is from the prompt")
     if len(by_turn):
