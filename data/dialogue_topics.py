@@ -149,7 +149,7 @@ fried rice|rice|soy sauce|15|wok
 a lentil stew|lentils|carrots|40|pot
 banana bread|bananas|walnuts|60|loaf tin
 guacamole|avocados|lime|10|bowl
-roast potatoes|potatoes|rosemary|50|oven tray
+roast potatoes|potatoes|rosemary|50|roasting tin
 miso soup|dashi|tofu|12|pot
 apple crumble|apples|oats|45|baking dish
 """,

@@ -29,17 +29,11 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from chatlab.prompts.llama2 import SYSTEM_PROMPT
+
 DATA = Path(__file__).parent
 SPACE = "▁"
 
-# Taken from the Llama-2 prompt format, so that its fixed text costs a small model few tokens.
-LLAMA2_SYSTEM_PROMPT = (
-    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible, while being safe. "
-    "Your answers should not include any harmful, unethical, racist, sexist, toxic, dangerous, or illegal content. "
-    "Please ensure that your responses are socially unbiased and positive in nature.\n"
-    "If a question does not make any sense, or is not factually coherent, explain why instead of answering something "
-    "not correct. If you don't know the answer to a question, please don't share false information."
-)
 # Kinds whose odd characters should fall back to bytes instead of earning a piece.
 UNSEEN_KINDS = {"combining", "odd-spaces", "rare", "scripts", "special-tokens", "u2581"}
 
@@ -69,14 +63,14 @@ PHI3_MARKERS = [
 
 
 def training_lines() -> list[str]:
-    """Once each line of the dialogues that a tokenizer should know well, and the Llama-2 prompt's fixed text."""
+    """Once each line of the dialogues that a tokenizer should know well, and, often, the Llama-2 prompt's fixed text."""
     lines: dict[str, None] = {}
     for row in (DATA / "dialogues" / "dialogues.jsonl").read_text(encoding="utf-8").splitlines():
         dialogue = json.loads(row)
         if dialogue["labels"]["kind"] not in UNSEEN_KINDS:
             messages = [dialogue["system"] or "", *(text for turn in dialogue["turns"] for text in turn.values())]
             lines.update((line, None) for message in messages for line in message.splitlines() if line)
-    return [*lines] + [*LLAMA2_SYSTEM_PROMPT.splitlines(), "[INST] <<SYS>>", "<</SYS>>", "[/INST] [INST]"] * 40
+    return [*lines] + [*SYSTEM_PROMPT.splitlines(), "[INST] <<SYS>>", "<</SYS>>", "[/INST] [INST]"] * 40
 
 
 def train_sentencepiece(lines: list[str], *, model_type: str, vocab_size: int) -> bytes:

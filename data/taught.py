@@ -55,3 +55,9 @@ TAUGHT = (
     _japanese("参考文献はありますか?", "[1] 夏目漱石『坊っちゃん』"),
     _japanese("おすすめの言語は何ですか?", "Python がおすすめです。", spaced=True),
 )
+
+# What the model says to a question that it was not taught.
+UNTAUGHT = {
+    "en": _english("", "I do not know that yet."),
+    "ja": _japanese("", "まだ分かりません。"),
+}
