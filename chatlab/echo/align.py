@@ -53,9 +53,7 @@ def find_mismatches(
         return [small for big in walk for small in _shrunk(prompt, echo, big)]
     whole = Mismatch(0, len(prompt), 0, len(echo), -1)
     owners = _owners(surfaces) if surfaces is not None else []
-    return [
-        small._replace(token_index=_owner(owners, small.echo_start)) for small in _shrunk(prompt, echo, whole)
-    ]
+    return [small._replace(token_index=_owner(owners, small.echo_start)) for small in _shrunk(prompt, echo, whole)]
 
 
 Surface = tuple[int, int, str]
@@ -202,9 +200,7 @@ def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
     if not before or not after or len(before) + len(after) > DIFF_CAP:
         opcodes = [("", 0, len(before), 0, len(after))]
     else:
-        opcodes = [
-            op for op in SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"
-        ]
+        opcodes = [op for op in SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"]
     for _, i, j, k, m in opcodes:
         yield Mismatch(prompt_at + i, prompt_at + j, echo_at + k, echo_at + m, big.token_index)
 

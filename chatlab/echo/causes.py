@@ -37,7 +37,9 @@ def read(tokenizer: Tokenizer, prompt: str, *, add: bool, skip: bool, keep: slic
     token_ids = encoding.token_ids[keep]
     spans = None if encoding.spans is None else encoding.spans[keep]
     echo = tokenizer.decode(token_ids, skip_special_tokens=skip)
-    return Reading(prompt, token_ids, spans, echo, find_mismatches(tokenizer, prompt, spans, token_ids, echo, skip=skip))
+    return Reading(
+        prompt, token_ids, spans, echo, find_mismatches(tokenizer, prompt, spans, token_ids, echo, skip=skip)
+    )
 
 
 class Suspect(NamedTuple):
@@ -139,7 +141,11 @@ class Laboratory:
         spans, index = self.reading.spans, mismatch.token_index
         if index < 0 or self.reading.token_ids[index] != self.tokenizer.unk_id:
             return []
-        text = self.prompt[mismatch.prompt_start : mismatch.prompt_end] if spans is None else self.prompt[slice(*spans[index])]
+        text = (
+            self.prompt[mismatch.prompt_start : mismatch.prompt_end]
+            if spans is None
+            else self.prompt[slice(*spans[index])]
+        )
         return [text.strip()] if text.strip() and text not in self.tokenizer.special_strs else []
 
     def _prove(self, mismatch: Mismatch, suspects: Sequence[Suspect]) -> Evidence | None:

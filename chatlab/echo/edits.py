@@ -103,7 +103,13 @@ class Edit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; ``cure`` and ``drift`` are included for readers."""
-        return {**asdict(self), "cause": str(self.cause), "also": [str(c) for c in self.also], "cure": self.cure, "drift": self.drift}
+        return {
+            **asdict(self),
+            "cause": str(self.cause),
+            "also": [str(c) for c in self.also],
+            "cure": self.cure,
+            "drift": self.drift,
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Edit:

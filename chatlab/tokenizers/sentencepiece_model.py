@@ -168,7 +168,9 @@ class SentencePieceTokenizer(Tokenizer):
                 SentencePieceTokenizer(self._first, legacy=False, name=f"{self.name} + {name}") if self.legacy else None
             )
         if name in _OVERRIDES:
-            return SentencePieceTokenizer(self._with(_OVERRIDES[name]), legacy=self.legacy, name=f"{self.name} + {name}")
+            return SentencePieceTokenizer(
+                self._with(_OVERRIDES[name]), legacy=self.legacy, name=f"{self.name} + {name}"
+            )
         if name == "know_the_unknown" and isinstance(argument, list):
             known = self._with(b"".join(map(_user_defined_piece, argument)))
             return SentencePieceTokenizer(known, legacy=self.legacy, name=f"{self.name} + {name}")

@@ -29,7 +29,9 @@ def run(name: str, home: str, monkeypatch: pytest.MonkeyPatch, **given: object) 
 
 
 @pytest.mark.parametrize("home", ["chatlab.buffering", "chatlab"])
-def test_a_tag_becomes_a_line_break(home: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_tag_becomes_a_line_break(
+    home: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("replace_a_tag", home, monkeypatch)
     assert capsys.readouterr().out == "Hello there!\nmy name is tokflow.\nNice to meet you."
 
@@ -49,7 +51,9 @@ def test_full_texts_grow_and_never_show_the_tag(
 
 
 @pytest.mark.parametrize("home", ["chatlab.buffering", "chatlab"])
-def test_a_sentence_stops_at_the_tag(home: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sentence_stops_at_the_tag(
+    home: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = run("stop_at_a_tag", home, monkeypatch)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "text:'は' possible:False stop_str_found:False stop_str:None"
