@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Generator, Iterable
 from typing import overload
 
 from chatlab.buffering.scanner import Scanner
-from chatlab.buffering.text_modes import Options, TextModes
+from chatlab.buffering.text_modes import SPOT, Options, TextModes
 from chatlab.buffering.trace import BufferStep, BufferTrace
 
 
@@ -16,6 +16,7 @@ class FragmentBuffer:
     def __init__(self, scanner: Scanner, modes: TextModes) -> None:
         self._scanner = scanner
         self._modes = modes
+        self._plain = False  # a spot text in mid-course: a put needs nothing but the scanner
 
     @property
     def held(self) -> str:
@@ -41,6 +42,7 @@ class FragmentBuffer:
         """Forget the text, what is held of it, its stop and its options."""
         self._scanner.clear()
         self._modes.clear()
+        self._plain = False
 
     @overload
     def stream(self, fragments: Iterable[str], opts: Options | None = None) -> Generator[str, None, None]: ...
@@ -78,6 +80,13 @@ class FragmentBuffer:
         """The new part of what was put."""
         self._modes.fix(opts)
         return self._modes.take(text)
+
+    def _put(self, text: str, opts: Options | None) -> str:
+        if self._plain and (opts is None or opts == self._modes.first):
+            return self._scanner.put(text)
+        released = self._search(self._take(text, opts))
+        self._plain = self._modes.in_type == self._modes.out_type == SPOT
+        return self._modes.give(released)
 
     def _search(self, new: str) -> str:
         """What new text releases."""

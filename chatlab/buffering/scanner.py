@@ -37,18 +37,27 @@ class Scanner:
         BufferingError: a pattern is empty or no ``str``, or one search string has two targets.
     """
 
+    held: str
+    """The raw text that is kept back, because a pattern might begin in it."""
+    stop: str | None
+    """The stop string that was found."""
+    stop_offset: int | None
+    """Where the stop begins in the raw text."""
+    raw_len: int
+    """How much text was put, discarded text included."""
+
     __slots__ = (
         "_growth",
-        "_held",
         "_opening",
         "_patterns",
-        "_raw_len",
         "_replacements",
         "_search",
-        "_stop",
-        "_stop_offset",
         "_stop_prefixes",
         "_stop_search",
+        "held",
+        "raw_len",
+        "stop",
+        "stop_offset",
     )
 
     def __init__(self, replacements: Replacements = (), stops: Iterable[str] = ()) -> None:
@@ -67,7 +76,6 @@ class Scanner:
         self._stop_prefixes = _Prefixes(live_stops) if live_stops and self._replacements else None
         self._patterns = _Prefixes([*self._replacements, *live_stops])
         self._opening = self._patterns.opening
-        self._held = ""
         self.clear()
 
     def put(self, text: str) -> str:
@@ -75,11 +83,11 @@ class Scanner:
 
         After a stop the fragment is counted and discarded.
         """
-        if self._held or self._stop is not None:
+        if self.held or self.stop is not None:
             return self._scan(text, 0)
         if match := self._opening(text):
             return self._scan(text, match.start())
-        self._raw_len += len(text)
+        self.raw_len += len(text)
         return text
 
     def flush(self) -> str:
@@ -87,53 +95,33 @@ class Scanner:
 
         A second flush gives ``""``. The counters stay readable until :meth:`clear`.
         """
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return self._show(held)
 
     def skip(self, text: str) -> str:
         """Pass a text through unsearched: what was held is flushed before it, and no match crosses it."""
         held = self.flush()
-        self._raw_len += len(text)
-        return held if self._stop is not None else held + text
+        self.raw_len += len(text)
+        return held if self.stop is not None else held + text
 
     def clear(self) -> None:
         """Forget the text: held text, stop and counters."""
-        self._held = ""
-        self._stop: str | None = None
-        self._stop_offset: int | None = None
-        self._raw_len = 0
+        self.held = ""
+        self.stop = None
+        self.stop_offset = None
+        self.raw_len = 0
         self._growth = 0
-
-    @property
-    def held(self) -> str:
-        """The raw text that is kept back, because a pattern might begin in it."""
-        return self._held
 
     @property
     def waiting_for(self) -> tuple[str, ...]:
         """The patterns that keep the text held, sorted: those that might begin at its earliest open place."""
-        tail = self._held[self._patterns.held_offset(self._held, 0) :]
+        tail = self.held[self._patterns.held_offset(self.held, 0) :]
         return self._patterns.that_begin_with(tail) if tail else ()
-
-    @property
-    def stop(self) -> str | None:
-        """The stop string that was found, or ``None``."""
-        return self._stop
-
-    @property
-    def stop_offset(self) -> int | None:
-        """Where the stop begins in the raw text, or ``None``."""
-        return self._stop_offset
-
-    @property
-    def raw_len(self) -> int:
-        """How much text was put, discarded text included."""
-        return self._raw_len
 
     @property
     def released_len(self) -> int:
         """How much of the raw text is decided and lies before the stop; :attr:`shown_len` is its shown side."""
-        return self._raw_len - len(self._held) if self._stop_offset is None else self._stop_offset
+        return self.raw_len - len(self.held) if self.stop_offset is None else self.stop_offset
 
     @property
     def shown_len(self) -> int:
@@ -143,24 +131,24 @@ class Scanner:
     @property
     def discarded_len(self) -> int:
         """How much raw text came after the stop: ``released_len + len(stop) + discarded_len == raw_len``."""
-        return 0 if self._stop is None else self._raw_len - self.released_len - len(self._stop)
+        return 0 if self.stop is None else self.raw_len - self.released_len - len(self.stop)
 
     def _scan(self, text: str, start: int) -> str:
         """Search the held text with a new fragment; before ``start`` no pattern begins."""
-        raw = self._held + text
-        self._raw_len += len(text)
-        if self._stop is not None:
+        raw = self.held + text
+        self.raw_len += len(text)
+        if self.stop is not None:
             return ""
-        if self._stop_search and (match := self._stop_search(raw, start)):
-            self._held = ""
-            self._stop = match[0]
-            self._stop_offset = self._raw_len - len(raw) + match.start()
-            return self._show(raw[: match.start()])
         held_offset = self._patterns.held_offset(raw, start)
-        if held_offset > start:
-            return self._release(raw, start, held_offset)
-        self._held = raw[start:]
-        return raw[:start]
+        if held_offset == start:  # one open beginning, and no pattern that can match holds a stop
+            self.held = raw[start:]
+            return raw[:start]
+        if self._stop_search and (match := self._stop_search(raw, start)):
+            self.held = ""
+            self.stop = match[0]
+            self.stop_offset = self.raw_len - len(raw) + match.start()
+            return self._show(raw[: match.start()])
+        return self._release(raw, start, held_offset)
 
     def _release(self, raw: str, start: int, held_offset: int) -> str:
         """Show ``raw`` up to the first offset that more text could change, and hold the rest."""
@@ -177,7 +165,7 @@ class Scanner:
             if offset > held_offset:
                 held_offset = self._patterns.held_offset(raw, offset)
         shown.append(raw[offset:held_offset])
-        self._held = raw[held_offset:]
+        self.held = raw[held_offset:]
         text = "".join(shown)
         self._growth += len(text) - held_offset
         return text

@@ -69,12 +69,13 @@ class SentenceStop(FragmentBuffer):
             FullTextMismatch: a full input does not extend the one before it; the state is as before.
             BufferingError: unknown options, or other modes than this text began with.
         """
-        released = self._search(self._take(text, opts))
+        text = self._put(text, opts)
+        stop = self._scanner.stop
         return {
-            "text": self._modes.give(released),
-            "stop_str_found": self._scanner.stop is not None,
+            "text": text,
+            "stop_str_found": stop is not None,
             "possible": bool(self._scanner.held),
-            "stop_str": self._scanner.stop,
+            "stop_str": stop,
         }
 
     def _take(self, text: str, opts: Options | None) -> str:

@@ -19,11 +19,11 @@ class TextModes:
     ``in_type`` and ``out_type`` are ``"spot"`` (only the new piece) or ``"full"`` (the whole text so far).
     The first call of a text fixes both; an absent key means ``"spot"`` then, and "as before" later.
 
-    In spot modes nothing is kept. A full input costs one comparison in C with the input before it, a full
+    :attr:`first` are the options the text began with, ``None`` before its first call. In spot modes nothing is kept. A full input costs one comparison in C with the input before it, a full
     output one copy of the text that is returned; what is searched is the new text alone.
     """
 
-    __slots__ = ("_extra", "_first", "_former", "_shown", "in_type", "out_type")
+    __slots__ = ("_extra", "_former", "_shown", "first", "in_type", "out_type")
 
     def __init__(self, extra: Mapping[str, type] | None = None) -> None:
         self._extra = dict(extra or {})
@@ -32,14 +32,9 @@ class TextModes:
     def clear(self) -> None:
         """Forget the text and its modes."""
         self.in_type = self.out_type = SPOT
-        self._first: Options | None = None
+        self.first: Options | None = None
         self._former = ""
         self._shown = ""
-
-    @property
-    def first(self) -> Options | None:
-        """The options the text began with, ``None`` before its first call."""
-        return self._first
 
     def fix(self, opts: Options | None) -> None:
         """Check the options of one call; the first call of a text fixes the modes.
@@ -47,14 +42,14 @@ class TextModes:
         Raises:
             BufferingError: no mapping, an unknown key or value, or other modes than the text began with.
         """
-        if self._first is not None and (opts is None or opts == self._first):
+        if self.first is not None and (opts is None or opts == self.first):
             return
         opts = {} if opts is None else opts
         self._check(opts)
         modes = opts.get("in_type", self.in_type), opts.get("out_type", self.out_type)
-        if self._first is None:
+        if self.first is None:
             self.in_type, self.out_type = modes
-            self._first = dict(opts)
+            self.first = dict(opts)
         elif modes != (self.in_type, self.out_type):
             raise BufferingError(
                 f"this text began with in_type {self.in_type!r} and out_type {self.out_type!r}, and now they are "

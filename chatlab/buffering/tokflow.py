@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chatlab.buffering.fragment_buffer import FragmentBuffer
 from chatlab.buffering.scanner import Replacements, Scanner
-from chatlab.buffering.text_modes import SPOT, Options, TextModes
+from chatlab.buffering.text_modes import Options, TextModes
 
 
 class TokFlow(FragmentBuffer):
@@ -34,8 +34,6 @@ class TokFlow(FragmentBuffer):
 
     def __init__(self, replacements: Replacements) -> None:
         super().__init__(Scanner(replacements), TextModes())
-        self._spot_put = self._scanner.put
-        self._in_spot_modes = False
 
     def put(self, text: str, opts: Options | None = None) -> str:
         """Take a fragment (``in_type`` "full": the whole text so far) and give what is certain.
@@ -44,13 +42,6 @@ class TokFlow(FragmentBuffer):
             FullTextMismatch: a full input does not extend the one before it; the state is as before.
             BufferingError: unknown options, or other modes than this text began with.
         """
-        if opts is None and self._in_spot_modes:
-            return self._spot_put(text)
-        released = self._search(self._take(text, opts))
-        self._in_spot_modes = self._modes.in_type == self._modes.out_type == SPOT
-        return self._modes.give(released)
-
-    def clear(self) -> None:
-        """Forget the text, what is held of it and its options."""
-        super().clear()
-        self._in_spot_modes = False
+        if self._plain and opts is None:
+            return self._scanner.put(text)
+        return self._put(text, opts)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
+Test = TypeVar("Test", bound=Callable[..., Any])
 
-def law_examples(ordinary: int) -> int:
-    """How many cases a law is held to: the nightly profile asks for more."""
-    return max(ordinary, settings.default.max_examples)
+
+def law(ordinary: int) -> Callable[[Test], Test]:
+    """How many cases a law is held to: the nightly profile asks for more, and is given the time."""
+    examples = max(ordinary, settings.default.max_examples)
+
+    def hold(test: Test) -> Test:
+        return pytest.mark.timeout(600 + examples // 20)(settings(max_examples=examples)(test))
+
+    return hold
 
 
 # Shared prefixes, self-overlap, patterns inside patterns, CJK, emoji (also composed ones), line ends.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab.buffering.reference import find_stop, longest_held, may_begin, replace_all, scan_whole
 from chatlab.buffering.scanner import Scanner
 from chatlab.errors import BufferingError
-from tests.buffering.strategies import cuts, law_examples, patterns, texts
+from tests.buffering.strategies import cuts, law, patterns, texts
 
 
 def chunkings(text: str) -> list[list[str]]:
@@ -36,7 +36,7 @@ def marked(searches: list[str]) -> dict[str, str]:
     return {search: f"«{i}{search if i % 2 else ''}»" for i, search in enumerate(searches)}
 
 
-@settings(max_examples=law_examples(2_000))
+@law(1_000)
 @given(st.data())
 def test_replacement_is_leftmost_longest_for_every_chunking(data: st.DataObject) -> None:
     searches = data.draw(patterns())
@@ -46,7 +46,7 @@ def test_replacement_is_leftmost_longest_for_every_chunking(data: st.DataObject)
     assert feed(scanner, fragments) == replace_all(text, marked(searches))
 
 
-@settings(max_examples=law_examples(2_000))
+@law(1_000)
 @given(st.data())
 def test_the_stop_completes_first_for_every_chunking(data: st.DataObject) -> None:
     stops = data.draw(patterns())
@@ -60,7 +60,7 @@ def test_the_stop_completes_first_for_every_chunking(data: st.DataObject) -> Non
     )
 
 
-@settings(max_examples=law_examples(5_000))
+@law(5_000)
 @given(st.data())
 def test_stops_and_replacements_together_equal_the_whole_text_scan(data: st.DataObject) -> None:
     pool = data.draw(patterns())
@@ -84,7 +84,7 @@ def test_stops_and_replacements_together_equal_the_whole_text_scan(data: st.Data
     assert shown == replace_all(text[: scanner.released_len], marked(searches))
 
 
-@settings(max_examples=law_examples(1_000))
+@law(1_000)
 @given(st.data())
 def test_stops_alone_hold_exactly_the_longest_proper_prefix(data: st.DataObject) -> None:
     stops = data.draw(patterns())
@@ -97,7 +97,7 @@ def test_stops_alone_hold_exactly_the_longest_proper_prefix(data: st.DataObject)
             assert scanner.held == longest_held(text[: end + 1], live)
 
 
-@settings(max_examples=law_examples(1_000))
+@law(1_000)
 @given(st.data())
 def test_replacements_alone_hold_exactly_the_longest_proper_prefix(data: st.DataObject) -> None:
     """Of what is not replaced yet: walking from the left, each place is held, replaced or shown."""

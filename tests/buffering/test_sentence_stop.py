@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab.buffering.reference import find_stop
 from chatlab.buffering.sentence_stop import SentenceStop, StopResult
 from chatlab.errors import BufferingError, FullTextMismatch
-from tests.buffering.strategies import cuts, law_examples, patterns, texts
+from tests.buffering.strategies import cuts, law, patterns, texts
 from tests.buffering.test_tokflow import MODES
 
 
@@ -21,7 +21,7 @@ def run(sentence: SentenceStop, fragments: list[str], opts: dict[str, object]) -
     return [*(result["text"] for result in results), sentence.flush(opts)], results[-1]
 
 
-@settings(max_examples=law_examples(1_000))
+@law(1_000)
 @given(st.data())
 def test_all_four_modes_give_the_text_before_the_earliest_stop(data: st.DataObject) -> None:
     stops = data.draw(patterns())
@@ -38,7 +38,7 @@ def test_all_four_modes_give_the_text_before_the_earliest_stop(data: st.DataObje
     assert run(sentence, fragments, MODES[3])[0] == wholes
 
 
-@settings(max_examples=law_examples(500))
+@law(500)
 @given(st.data())
 def test_existing_stops_of_the_first_text_are_passed_by_position(data: st.DataObject) -> None:
     stops = data.draw(patterns())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab.buffering.reference import replace_all
 from chatlab.buffering.tokflow import TokFlow
 from chatlab.errors import BufferingError, FullTextMismatch
-from tests.buffering.strategies import cuts, law_examples, patterns, texts
+from tests.buffering.strategies import cuts, law, patterns, texts
 
 MODES = [{"in_type": i, "out_type": o} for i in ("spot", "full") for o in ("spot", "full")]
 
@@ -22,7 +22,7 @@ def run(flow: TokFlow, fragments: list[str], opts: dict[str, str]) -> list[str]:
     return [*(flow.put(text, opts) for text in inputs), flow.flush(opts)]
 
 
-@settings(max_examples=law_examples(1_000))
+@law(1_000)
 @given(st.data())
 def test_all_four_modes_give_the_replaced_whole_text(data: st.DataObject) -> None:
     searches = data.draw(patterns())
@@ -39,7 +39,7 @@ def test_all_four_modes_give_the_replaced_whole_text(data: st.DataObject) -> Non
     assert run(flow, fragments, MODES[3]) == wholes
 
 
-@settings(max_examples=law_examples(500))
+@law(500)
 @given(st.data())
 def test_one_rule_is_str_replace(data: st.DataObject) -> None:
     (search,) = data.draw(patterns(max_size=1))
