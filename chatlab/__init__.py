@@ -20,7 +20,9 @@ __all__ = [
     "ChatPromptMetaLlamaLlama2Chat",
     "ChatlabError",
     "RoleType",
+    "SentenceStop",
     "StreamingDetokenizer",
+    "TokFlow",
     "load_tokenizer",
     "measure_drift",
     "trace_echo",
@@ -31,13 +33,17 @@ _HOME = {
     "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
     "ChatlabError": "errors",
     "RoleType": "prompts.base",
+    "SentenceStop": "buffering.sentence_stop",
     "StreamingDetokenizer": "streaming.detokenizer",
+    "TokFlow": "buffering.tokflow",
     "load_tokenizer": "tokenizers.load",
     "measure_drift": "echo.experiment",
     "trace_echo": "echo.trace",
 }
 
 if TYPE_CHECKING:
+    from chatlab.buffering.sentence_stop import SentenceStop as SentenceStop
+    from chatlab.buffering.tokflow import TokFlow as TokFlow
     from chatlab.echo.experiment import measure_drift as measure_drift
     from chatlab.echo.trace import trace_echo as trace_echo
     from chatlab.errors import ChatlabError as ChatlabError

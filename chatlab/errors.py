@@ -51,7 +51,18 @@ class BufferingError(ChatlabError, ValueError):
 
 
 class FullTextMismatch(BufferingError):
-    """A ``full`` input does not extend the input before it."""
+    """A ``full`` input does not extend the input before it; shows where they part."""
+
+    def __init__(self, former: str, text: str) -> None:
+        pairs = enumerate(zip(former, text, strict=False))
+        self.offset = next((i for i, (old, new) in pairs if old != new), min(len(former), len(text)))
+        """The first code point in which the two texts differ."""
+        common = former[max(0, self.offset - 20) : self.offset]
+        old, new = former[self.offset : self.offset + 20], text[self.offset : self.offset + 20]
+        super().__init__(
+            f"a full input must extend the one before it, but they part at offset {self.offset}: "
+            f"after {common!r} stood {old!r}, now {new!r}; put the whole text so far, or clear() first"
+        )
 
 
 class TokenizerLoadError(ChatlabError):

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from chatlab.buffering.trace import BufferTrace
+
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 """Okabe and Ito's colours, which colour-blind readers tell apart; hatching says the same without colour."""
 
@@ -80,4 +82,32 @@ def plot_causes(causes: pd.DataFrame) -> Figure:
     axes.bar_label(bars, fmt="{:,.0f}", padding=3)
     axes.set(xlabel="edits in the traced prompts", title="Why the echo differs")
     axes.margins(x=0.12)
+    return figure
+
+
+def plot_buffer_trace(trace: BufferTrace) -> Figure:
+    """Draw what came in against what was decided; the gap between the two lines is what was held back.
+
+    Args:
+        trace: from ``TokFlow(…).trace(fragments)`` or ``SentenceStop(…).trace(fragments)``.
+
+    Returns:
+        A figure with one step a call. Held text stands at its step, characters beyond ASCII escaped, since
+        a plot font may lack them.
+    """
+    figure, axes = _new(8, 3.2)
+    calls = range(1, len(trace.steps) + 1)
+    raw = [step.raw_len for step in trace.steps]
+    released = [step.released_len for step in trace.steps]
+    axes.step(calls, raw, where="mid", color=ORANGE, linestyle="--", label="came in")
+    axes.step(calls, released, where="mid", color=BLUE, label="decided")
+    axes.fill_between(calls, released, raw, step="mid", color=ORANGE, alpha=0.2, label="held back")
+    for call, step in zip(calls, trace.steps, strict=True):
+        if step.held:
+            label = ascii(step.held)[1:-1].replace("$", r"\$")
+            axes.annotate(label, (call, step.raw_len), (0, 4), textcoords="offset points", ha="center", fontsize=8)
+        if step.stop_str is not None:
+            axes.axvline(call, color="black", linestyle=":", label=f"stop {ascii(step.stop_str)}".replace("$", r"\$"))
+    axes.set(xlabel="call", ylabel="characters of the raw text")
+    axes.legend(loc="upper left", frameon=False)
     return figure

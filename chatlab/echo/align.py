@@ -71,7 +71,8 @@ def token_surfaces(tokenizer: Tokenizer, token_ids: Sequence[int], echo: str, *,
     Surfaces are looked up by id first, which is right for nearly all decoders and checked by joining. If the join
     is not the echo, the streaming detokenizer finds them one by one. ``None`` if no way joins to the echo.
     """
-    for surfaces in (_looked_up(tokenizer, token_ids, skip), _streamed(tokenizer, token_ids, skip)):
+    for look in (_looked_up, _streamed):
+        surfaces = look(tokenizer, token_ids, skip)
         joined = "".join([text for _, _, text in surfaces])
         if joined == echo:
             return surfaces

@@ -192,7 +192,7 @@ INJECTIONS = [
     Injection("no byte fallback", Cause.UNKNOWN_TOKEN, _no_byte_fallback, ("日", "🔥", "語x"), frozenset({"bytes"})),
     Injection("no byte decoder", Cause.BYTE_FALLBACK, _no_byte_decoder, ("日", "🔥"), frozenset({"bytes"})),
     Injection("strip left", Cause.DECODER_STRIP, _decoder_last({"type": "Strip", "content": " ", "start": 3, "stop": 0}), ("^  x",), frozenset({"start", "decoder"})),
-    Injection("strip right", Cause.DECODER_STRIP, _decoder_last({"type": "Strip", "content": " ", "start": 0, "stop": 2}), ("x  $",), frozenset({"end", "decoder"})),
+    Injection("strip right", Cause.DECODER_STRIP, _decoder_last({"type": "Strip", "content": " ", "start": 0, "stop": 1}), ("x $",), frozenset({"end", "decoder"})),
     Injection("bos eos", Cause.BOS_EOS_SHOWN, _bos_eos, (), frozenset({"options", "end"})),
     Injection("truncation", Cause.TRUNCATION, _truncated, ("abcdefghijk",), frozenset({"end", "options"})),
     Injection("padding", Cause.PADDING, _padded, (), frozenset({"options", "end"})),

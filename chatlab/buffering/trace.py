@@ -1,0 +1,118 @@
+"""What a buffer did with each put, to look at: text, table, DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from html import escape
+from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferStep:
+    """One call: what came in, what went out, what is held and why."""
+
+    call: str
+    """``put``, or ``flush`` at the end of the text."""
+    fragment: str
+    """The new text that came in."""
+    delta: str
+    """The new text that went out."""
+    held: str
+    """The text kept back after this call, as it came in."""
+    waiting_for: tuple[str, ...]
+    """The patterns that might begin in the held text."""
+    stop_str: str | None
+    """The stop string that was found."""
+    raw_len: int
+    """Code points that came in so far."""
+    released_len: int
+    """Code points of them that are decided, before a stop."""
+    shown_len: int
+    """Code points that went out so far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BufferTrace:
+    r"""A whole text through a buffer, call by call.
+
+    >>> from chatlab.buffering.tokflow import TokFlow
+    >>> print(TokFlow([("<NL>", "\n")]).trace(["Hi<", "NL", ">you <"]))
+    call   in      out     held  waiting for
+    put    Hi<     Hi      <     <NL>
+    put    NL              <NL   <NL>
+    put    >you·<  ⏎you·   <     <NL>
+    flush          <
+    """
+
+    steps: tuple[BufferStep, ...]
+    """One for each put, and one for the flush if no stop ended the text."""
+
+    @property
+    def text(self) -> str:
+        """All text that went out."""
+        return "".join(step.delta for step in self.steps)
+
+    @property
+    def stop_str(self) -> str | None:
+        """The stop string that ended the text."""
+        return self.steps[-1].stop_str if self.steps else None
+
+    def to_frame(self) -> DataFrame:
+        """One row a call, with the columns of :class:`BufferStep`."""
+        from pandas import DataFrame
+
+        columns = [field.name for field in fields(BufferStep)]
+        return DataFrame([asdict(step) for step in self.steps], columns=columns)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"steps": [{**asdict(step), "waiting_for": list(step.waiting_for)} for step in self.steps]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> BufferTrace:
+        """The trace that :meth:`to_dict` wrote."""
+        steps = ({**step, "waiting_for": tuple(step["waiting_for"])} for step in data["steps"])
+        return cls(steps=tuple(BufferStep(**step) for step in steps))
+
+    def __str__(self) -> str:
+        rows = [_HEADER, *map(_cells, self.steps)]
+        widths = [max(_width(row[i]) for row in rows) for i in range(len(_HEADER))]
+        return "\n".join(_line(row, widths) for row in rows)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{name}</th>" for name in _HEADER)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, self.steps))}</tbody></table>"
+
+
+_HEADER = ("call", "in", "out", "held", "waiting for")
+
+
+def _cells(step: BufferStep) -> tuple[str, ...]:
+    """The drawn columns, with white space made visible."""
+    why = step.waiting_for if step.stop_str is None else ("stop:", step.stop_str)
+    texts = (step.fragment, step.delta, step.held, *why)
+    fragment, delta, held, *patterns = (text.translate(_VISIBLE) for text in texts)
+    return step.call, fragment, delta, held, "  ".join(patterns)
+
+
+def _line(row: Iterable[str], widths: Iterable[int]) -> str:
+    return "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _width(cell: str) -> int:
+    """Columns of a terminal: a Japanese character takes two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in cell)
+
+
+def _row(step: BufferStep) -> str:
+    """Tags that a code host keeps: what went out is inserted text, what is held is emphasised."""
+    call, fragment, delta, held, why = map(escape, _cells(step))
+    cells = (call, f"<code>{fragment}</code>", f"<ins>{delta}</ins>", f"<em>{held}</em>", f"<code>{why}</code>")
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
