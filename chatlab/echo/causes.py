@@ -116,6 +116,9 @@ class Laboratory:
         lost = self.prompt[mismatch.prompt_start : mismatch.prompt_end]
         gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
         specials = self.tokenizer.special_strs
+        if lost and not gained and self._is_end(mismatch):
+            yield Suspect(Cause.TRUNCATION, WHOLE_IDS)
+            yield Suspect(Cause.TRUNCATION, "no_truncation")
         if self.skip and not gained and lost in specials:
             yield Suspect(Cause.SPECIAL_REMOVED, KEEP_SPECIALS)
         if self.add and not lost and gained.strip() in specials:
@@ -125,8 +128,6 @@ class Laboratory:
         if REPLACEMENT_CHARACTER in gained or "<0x" in gained:
             yield Suspect(Cause.BYTE_FALLBACK, "add_byte_fallback_decoder")
             yield Suspect(Cause.BYTE_FALLBACK, WHOLE_IDS)
-        if self.keep != slice(None):
-            yield Suspect(Cause.TRUNCATION, WHOLE_IDS)
         if SPACE_MARK in lost:
             yield Suspect(Cause.SPACE_MARK, SAME_IDS)
         if _is_blank(lost) and _is_blank(gained):
@@ -135,6 +136,9 @@ class Laboratory:
         elif lost and lost not in specials:
             yield Suspect(Cause.NORMALIZER, "keep_text")
             yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", [lost])
+
+    def _is_end(self, mismatch: Mismatch) -> bool:
+        return mismatch.prompt_end == len(self.prompt) or mismatch.prompt_start == 0
 
     def _unknown_text(self, mismatch: Mismatch) -> list[str]:
         """Return the text under the unknown id, if it is one that did it."""
@@ -153,7 +157,8 @@ class Laboratory:
         if suspects[0].change == SAME_IDS:
             return self._prove_same_ids(mismatch)
         after = self._read_changed(suspects)
-        if after is None or any(_same_place(mismatch, other) for other in after.mismatches):
+        still_there = _covers if suspects[0].cause is Cause.TRUNCATION else _same_place
+        if after is None or any(still_there(mismatch, other) for other in after.mismatches):
             return None
         offset = _echo_offset(after.mismatches, mismatch.prompt_start)
         return Evidence(
@@ -177,6 +182,8 @@ class Laboratory:
             elif suspect.change == ADD_NO_SPECIALS:
                 add = False
             elif suspect.change == WHOLE_IDS:
+                if keep == slice(None):
+                    return None
                 keep = slice(None)
             else:
                 changed = tokenizer.change(suspect.change, suspect.argument)
@@ -220,12 +227,16 @@ def _is_blank(text: str) -> bool:
 def _same_place(edit: Mismatch, other: Mismatch) -> bool:
     """Tell whether ``other`` still damages the place of ``edit``; touching ends are neighbours, not the same place."""
     if edit.prompt_start < edit.prompt_end:
-        if other.prompt_start < other.prompt_end:
-            return max(edit.prompt_start, other.prompt_start) < min(edit.prompt_end, other.prompt_end)
-        return edit.prompt_start < other.prompt_start < edit.prompt_end
+        # What only inserts leaves every character of the prompt in the echo: nothing is lost there any more.
+        return max(edit.prompt_start, other.prompt_start) < min(edit.prompt_end, other.prompt_end)
     if other.echo_start < other.echo_end:
         return other.prompt_start <= edit.prompt_start <= other.prompt_end
     return other.prompt_start < edit.prompt_start < other.prompt_end
+
+
+def _covers(edit: Mismatch, other: Mismatch) -> bool:
+    """Tell whether all of what ``edit`` lost is still lost: a cut-off end may come back with small edits in it."""
+    return other.prompt_start <= edit.prompt_start and edit.prompt_end <= other.prompt_end
 
 
 def _echo_offset(mismatches: Iterable[Mismatch], prompt_offset: int) -> int:
