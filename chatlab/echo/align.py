@@ -15,6 +15,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER, StreamingDetokenizer
+from chatlab.tokenizers.changes import SPACE_MARK
 from chatlab.tokenizers.interface import Span, Tokenizer
 
 DIFF_CAP = 20_000
@@ -219,12 +220,22 @@ def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
     tail = _common_len(before[head:][::-1], after[head:][::-1])
     before, after = before[head : len(before) - tail], after[head : len(after) - tail]
     prompt_at, echo_at = big.prompt_start + head, big.echo_start + head
-    if not before or not after or len(before) + len(after) > DIFF_CAP:
-        opcodes = [("", 0, len(before), 0, len(after))]
-    else:
-        opcodes = [op for op in SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if op[0] != "equal"]
-    for _, i, j, k, m in opcodes:
+    for i, j, k, m in _differences(before, after):
         yield Mismatch(prompt_at + i, prompt_at + j, echo_at + k, echo_at + m, big.token_index)
+
+
+def _differences(before: str, after: str) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the spans that differ, of two texts without common ends."""
+    if not before or not after or len(before) + len(after) > DIFF_CAP:
+        yield 0, len(before), 0, len(after)
+        return
+    # A typed space mark comes back as a space: the two belong together, what is beside them is another edit.
+    as_read = before.replace(SPACE_MARK, " ")
+    for tag, i, j, k, m in SequenceMatcher(None, as_read, after, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield i, j, k, m
+        else:
+            yield from ((n, n + 1, n - i + k, n - i + k + 1) for n in range(i, j) if before[n] == SPACE_MARK)
 
 
 def _common_len(a: str, b: str) -> int:

@@ -121,11 +121,13 @@ class Laboratory:
             yield Suspect(Cause.TRUNCATION, "no_truncation")
         if self.skip and not gained and lost in specials:
             yield Suspect(Cause.SPECIAL_REMOVED, KEEP_SPECIALS)
+        if not lost and mismatch.prompt_end == len(self.prompt):
+            yield Suspect(Cause.PADDING, "no_padding")
         if self.add and not lost and gained.strip() in specials:
             yield Suspect(Cause.BOS_EOS_SHOWN, ADD_NO_SPECIALS)
         if unknown := self._unknown_text(mismatch):
             yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", unknown)
-        if REPLACEMENT_CHARACTER in gained or "<0x" in gained:
+        if _shows_bytes(gained):
             yield Suspect(Cause.BYTE_FALLBACK, "add_byte_fallback_decoder")
             yield Suspect(Cause.BYTE_FALLBACK, WHOLE_IDS)
         if SPACE_MARK in lost:
@@ -135,7 +137,8 @@ class Laboratory:
             yield Suspect(Cause.PRE_TOKENIZER, SAME_IDS)
         elif lost and lost not in specials:
             yield Suspect(Cause.NORMALIZER, "keep_text")
-            yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", [lost])
+            if not _shows_bytes(gained):
+                yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", [lost])
 
     def _is_end(self, mismatch: Mismatch) -> bool:
         return mismatch.prompt_end == len(self.prompt) or mismatch.prompt_start == 0
@@ -157,8 +160,7 @@ class Laboratory:
         if suspects[0].change == SAME_IDS:
             return self._prove_same_ids(mismatch)
         after = self._read_changed(suspects)
-        still_there = _covers if suspects[0].cause is Cause.TRUNCATION else _same_place
-        if after is None or any(still_there(mismatch, other) for other in after.mismatches):
+        if after is None or self._is_there(mismatch, after, cut_off=suspects[0].cause is Cause.TRUNCATION):
             return None
         offset = _echo_offset(after.mismatches, mismatch.prompt_start)
         return Evidence(
@@ -166,6 +168,12 @@ class Laboratory:
             echo_before=_around(self.reading.echo, mismatch.echo_start),
             echo_after=_around(after.echo, offset),
         )
+
+    def _is_there(self, mismatch: Mismatch, after: Reading, *, cut_off: bool) -> bool:
+        if cut_off:
+            return any(_covers(mismatch, other) for other in after.mismatches)
+        gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
+        return any(_same_place(mismatch, gained, m, after.echo[m.echo_start : m.echo_end]) for m in after.mismatches)
 
     def _read_changed(self, suspects: Iterable[Suspect]) -> Reading | None:
         key = " + ".join(f"{suspect.change} {suspect.argument!r}" for suspect in suspects)
@@ -224,14 +232,16 @@ def _is_blank(text: str) -> bool:
     return not text or text.isspace()
 
 
-def _same_place(edit: Mismatch, other: Mismatch) -> bool:
+def _shows_bytes(text: str) -> bool:
+    return REPLACEMENT_CHARACTER in text or "<0x" in text
+
+
+def _same_place(edit: Mismatch, gained: str, other: Mismatch, other_gained: str) -> bool:
     """Tell whether ``other`` still damages the place of ``edit``; touching ends are neighbours, not the same place."""
     if edit.prompt_start < edit.prompt_end:
         # What only inserts leaves every character of the prompt in the echo: nothing is lost there any more.
         return max(edit.prompt_start, other.prompt_start) < min(edit.prompt_end, other.prompt_end)
-    if other.echo_start < other.echo_end:
-        return other.prompt_start <= edit.prompt_start <= other.prompt_end
-    return other.prompt_start < edit.prompt_start < other.prompt_end
+    return other.prompt_start <= edit.prompt_start <= other.prompt_end and gained in other_gained
 
 
 def _covers(edit: Mismatch, other: Mismatch) -> bool:

@@ -84,6 +84,8 @@ class Injection:
     """Fragments that set it off."""
     slots: frozenset[str] = frozenset()
     """What it uses up; two injections with a slot in common do not go together."""
+    brings: frozenset[Cause] = frozenset()
+    """Causes that come with it and show only beside another injection."""
 
 
 def _normalizer_first(step: Json) -> Callable[[Setup], None]:
@@ -188,7 +190,7 @@ INJECTIONS = [
     Injection("nfkc", Cause.NORMALIZER, _normalizer_first({"type": "NFKC"}), ("Ａ", "ｂ", "①"), frozenset({"norm"})),
     Injection("lowercase", Cause.NORMALIZER, _normalizer_first({"type": "Lowercase"}), ("ABC", "Q"), frozenset({"norm"})),
     Injection("replace", Cause.NORMALIZER, _normalizer_first({"type": "Replace", "pattern": {"String": "q"}, "content": "kw"}), ("q", "qq"), frozenset({"norm"})),
-    Injection("whitespace split", Cause.PRE_TOKENIZER, _whitespace_split, ("a  b", "a\nb", "c \n d"), frozenset({"pre", "start", "space", "mark"})),
+    Injection("whitespace split", Cause.PRE_TOKENIZER, _whitespace_split, ("a  b", "a\nb", "c \n d"), frozenset({"pre", "start", "space", "mark"}), frozenset({Cause.DUMMY_PREFIX})),
     Injection("no byte fallback", Cause.UNKNOWN_TOKEN, _no_byte_fallback, ("日", "🔥", "語x"), frozenset({"bytes"})),
     Injection("no byte decoder", Cause.BYTE_FALLBACK, _no_byte_decoder, ("日", "🔥"), frozenset({"bytes"})),
     Injection("strip left", Cause.DECODER_STRIP, _decoder_last({"type": "Strip", "content": " ", "start": 3, "stop": 0}), ("^  x",), frozenset({"start", "decoder"})),
@@ -217,9 +219,9 @@ def build(injections: list[Injection]) -> Setup:
 
 def random_prompt(rng: random.Random, injections: list[Injection]) -> str:
     """A prompt of plain fragments, control tokens and triggers; ``^`` puts a trigger in front."""
-    joined = any("no decoder" == injection.name for injection in injections)
+    joined = any(injection.name == "no decoder" for injection in injections)
     plain = ["ab", "hello", "Hi", "x y", "[a]", "tu", "z"] if not joined else ["ab", "hello", "Hi"]
-    split = any("whitespace split" == injection.name for injection in injections)
+    split = any(injection.name == "whitespace split" for injection in injections)
     specials = [] if split or joined else ["<s>", "</s>", "<|user|>", "<|end|>"]
     if split:
         plain = ["ab", "hello", "[a]", "tu"]
