@@ -47,7 +47,7 @@ class Suspect(NamedTuple):
 
     cause: Cause
     change: str
-    """A name of ``chatlab.tokenizers.changes``, or one of the three call options below."""
+    """A name of ``chatlab.tokenizers.changes``, or one of the experiments on the call and the prompt below."""
     argument: object = None
 
 
@@ -55,6 +55,7 @@ KEEP_SPECIALS = "decode with skip_special_tokens=False"
 ADD_NO_SPECIALS = "encode with add_special_tokens=False"
 WHOLE_IDS = "decode all ids of the prompt"
 SAME_IDS = "write in the prompt what the echo says; the ids stay the same"
+NO_MARK = "write a letter where the prompt has U+2581"
 
 _FLAGS_OFF = {"lstrip": False, "rstrip": False}
 
@@ -132,6 +133,7 @@ class Laboratory:
             yield Suspect(Cause.BYTE_FALLBACK, WHOLE_IDS)
         if SPACE_MARK in lost:
             yield Suspect(Cause.SPACE_MARK, SAME_IDS)
+            yield Suspect(Cause.SPACE_MARK, NO_MARK)
         if _is_blank(lost) and _is_blank(gained):
             yield from _LOST_SPACE if len(lost) > len(gained) else _INSERTED_SPACE
             yield Suspect(Cause.PRE_TOKENIZER, SAME_IDS)
@@ -182,13 +184,15 @@ class Laboratory:
         return self._made[key]
 
     def _reread(self, suspects: Iterable[Suspect]) -> Reading | None:
-        tokenizer = self.tokenizer
+        tokenizer, prompt = self.tokenizer, self.prompt
         add, skip, keep = self.add, self.skip, self.keep
         for suspect in suspects:
             if suspect.change == KEEP_SPECIALS:
                 skip = False
             elif suspect.change == ADD_NO_SPECIALS:
                 add = False
+            elif suspect.change == NO_MARK:
+                prompt = prompt.replace(SPACE_MARK, "x")
             elif suspect.change == WHOLE_IDS:
                 if keep == slice(None):
                     return None
@@ -198,7 +202,7 @@ class Laboratory:
                 if changed is None:
                     return None
                 tokenizer = changed
-        return read(tokenizer, self.prompt, add=add, skip=skip, keep=keep)
+        return read(tokenizer, prompt, add=add, skip=skip, keep=keep)
 
     def _prove_same_ids(self, mismatch: Mismatch) -> Evidence | None:
         """The ids cannot tell the prompt from what the echo says: encoding forgot the difference."""

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 
 
 class DriftRows:
-    """``drift.parquet`` and ``drift.csv``, written batch by batch; what was written is kept when the work is cut short."""
+    """``drift.parquet`` and ``drift.csv``, written batch by batch; what was written is kept when the work is cut short.
+
+    The CSV is made from the Parquet file at the end, so the two hold the same rows wherever an interrupt falls.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Name the folder; the files are opened with the first batch."""
         self._folder = prepare_folder(folder)
-        self._columns: list[str] | None = None
         self._writer: pq.ParquetWriter | None = None
         self._files = ExitStack()
 
@@ -43,23 +45,21 @@ class DriftRows:
     ) -> None:
         if self._writer is not None:
             self._writer.close()
-        # An interrupt keeps the rows so far, so the files close as if all had gone well.
+            with whole_file(self._folder / "drift.csv") as csv, pq.ParquetFile(self._parquet) as rows:
+                for number, batch in enumerate(rows.iter_batches()):
+                    batch.to_pandas().to_csv(csv, mode="a", header=number == 0, index=False)
+        # An interrupt keeps the rows so far, so the file closes as if all had gone well.
         self._files.close()
 
     def add(self, frame: pd.DataFrame) -> None:
         """Append one frame; columns it lacks are empty text, and every frame has the first one's columns."""
         plain = frame.astype({name: str for name in frame.select_dtypes("category").columns})
-        if self._columns is None:
-            self._columns = list(plain.columns)
-            self._csv = self._files.enter_context(whole_file(self._folder / "drift.csv"))
-            self._parquet = self._files.enter_context(whole_file(self._folder / "drift.parquet"))
-        plain = plain.reindex(columns=self._columns, fill_value="")
-        table = pa.Table.from_pandas(plain, preserve_index=False)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._parquet, table.schema)
-        self._writer.write_table(table.cast(self._writer.schema))
-        first = self._csv.stat().st_size == 0
-        plain.to_csv(self._csv, mode="a", header=first, index=False)
+            self._parquet = self._files.enter_context(whole_file(self._folder / "drift.parquet"))
+            schema = pa.Schema.from_pandas(plain, preserve_index=False)
+            self._writer = pq.ParquetWriter(self._parquet, schema)
+        plain = plain.reindex(columns=self._writer.schema.names, fill_value="")
+        self._writer.write_table(pa.Table.from_pandas(plain, schema=self._writer.schema, preserve_index=False))
 
 
 def write_drift_report(folder: Path, tally: DriftTally, traces: Sequence[EchoTrace], title: str) -> list[Path]:

@@ -120,6 +120,8 @@ class FastTokenizer(Tokenizer):
 
     def change(self, name: str, argument: object = None) -> FastTokenizer | None:
         """Return a copy with one thing changed: ``clean_up_off`` or a name of ``changes.CHANGES``."""
+        if isinstance(argument, list):  # texts of one prompt: kept, they would pile up
+            return self._copy(name, argument)
         key = f"{name} {argument!r}"
         if key not in self._changed:
             self._changed[key] = self._copy(name, argument)

@@ -25,7 +25,7 @@ _OVERRIDES = {
 
 def _user_defined_piece(text: str) -> bytes:
     """Return one serialized piece (field 1: text, type USER_DEFINED) to append to a ModelProto."""
-    written = text.replace(" ", "\u2581").encode()
+    written = text.encode()
     piece = b"\x0a" + _varint(len(written)) + written + b"\x18\x04"
     return b"\x0a" + _varint(len(piece)) + piece
 
@@ -156,10 +156,11 @@ class SentencePieceTokenizer(Tokenizer):
 
     def change(self, name: str, argument: object = None) -> SentencePieceTokenizer | None:
         """Return a copy with one thing changed: the legacy switch or one field of the normalizer."""
-        key = f"{name} {argument!r}"
-        if key not in self._changed:
-            self._changed[key] = self._copy(name, argument)
-        return self._changed[key]
+        if argument is not None:
+            return self._copy(name, argument)
+        if name not in self._changed:
+            self._changed[name] = self._copy(name, argument)
+        return self._changed[name]
 
     def _copy(self, name: str, argument: object) -> SentencePieceTokenizer | None:
         if name == "prefix_first_only":
@@ -171,7 +172,11 @@ class SentencePieceTokenizer(Tokenizer):
                 self._with(_OVERRIDES[name]), legacy=self.legacy, name=f"{self.name} + {name}"
             )
         if name == "know_the_unknown" and isinstance(argument, list):
-            known = self._with(b"".join(map(_user_defined_piece, argument)))
+            unk, new = self._first.unk_id(), [text.replace(" ", "\u2581") for text in argument]
+            new = [text for text in dict.fromkeys(new) if text and self._first.piece_to_id(text) == unk]
+            if not new:
+                return None
+            known = self._with(b"".join(map(_user_defined_piece, new)))
             return SentencePieceTokenizer(known, legacy=self.legacy, name=f"{self.name} + {name}")
         return None
 

@@ -1,0 +1,179 @@
+"""The command line as a user meets it: exit codes, files, errors on one line, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from chatlab.cli import app
+from chatlab.embedded import dialogues_path, tokenizer_path
+from tests.conftest import ROOT
+
+LEGACY = str(tokenizer_path("llama2-style/legacy"))
+NON_LEGACY = str(tokenizer_path("llama2-style/non-legacy"))
+
+
+def chatlab(*arguments: str, stdin: str | bytes = b"") -> Result:
+    """Run the command in this process: the imports of torch and pandas are paid once."""
+    return CliRunner().invoke(app, arguments, input=stdin, env={"COLUMNS": "160", "NO_COLOR": "1"})
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """Forty embedded dialogues, of several turns."""
+    lines = [line for line in dialogues_path().read_text(encoding="utf-8").splitlines() if line.count('"user"') >= 2]
+    path = tmp_path / "few.jsonl"
+    path.write_text("\n".join(lines[::20][:40]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_drift_without_arguments_runs_on_the_embedded_data() -> None:
+    run = chatlab("drift", "--trace", "20")
+    assert run.exit_code == 1, run.stderr
+    assert "prompt_class_rule" in run.stdout
+    assert "dummy prefix per segment" in run.stdout
+    assert run.stdout.count("•") == 3
+    assert "exact, wrong on 0 of" in run.stdout.replace("\n", " ")
+
+
+def test_drift_writes_every_file_and_nothing_else(few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run = chatlab("drift", LEGACY, "--dialogues", str(few), "--out", str(out), "--trace", "5")
+    assert run.exit_code == 1, run.stderr
+    names = {
+        "drift.parquet",
+        "drift.csv",
+        "drift_by_turn.png",
+        "wrong_replies.png",
+        "causes.png",
+        "traces.json",
+        "report.html",
+    }
+    assert {path.name for path in out.iterdir()} == names
+    rows = pd.read_parquet(out / "drift.parquet")
+    assert len(rows) == len(pd.read_csv(out / "drift.csv", keep_default_na=False))
+    assert rows.dialogue.nunique() == 40
+    assert len(json.loads((out / "traces.json").read_text(encoding="utf-8"))) == 5
+
+
+def test_an_exact_echo_exits_zero(tmp_path: Path) -> None:
+    dialogue = {"id": "1", "turns": [{"user": "Hi", "assistant": "Hello!"}, {"user": "You?", "assistant": "Fine."}]}
+    path = tmp_path / "one.jsonl"
+    path.write_text(json.dumps(dialogue), encoding="utf-8")
+    assert chatlab("drift", NON_LEGACY, "--dialogues", str(path)).exit_code == 0
+    assert chatlab("drift", LEGACY, "--dialogues", str(path)).exit_code == 1
+
+
+def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
+    with few.open("a", encoding="utf-8") as file:
+        file.write(
+            '{"id": "x", "turns": []}\nnot json\n{"id": "y", "turns": [{"user": "\\ud800", "assistant": "a"}]}\n'
+        )
+    stop = chatlab("drift", LEGACY, "--dialogues", str(few))
+    assert stop.exit_code == 2
+    assert "line 41" in stop.stderr
+    go_on = chatlab("drift", LEGACY, "--dialogues", str(few), "--skip-bad", "--trace", "0")
+    assert go_on.exit_code == 1
+    assert "3 dialogues were left out" in go_on.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["drift", "no/such/folder/anywhere"], "no tokenizer at"),
+        (["drift", "some-owner/some-model"], "cannot be reached"),
+        (["drift", LEGACY, "--revision", "main"], "has no revisions"),
+        (["drift", "owner/name", "--revision", "../../x"], "is no revision"),
+        (["drift", LEGACY, "--prompt", "nothing"], "no prompt class is called"),
+        (["drift", LEGACY, "--prompt", "chatlab.errors:Missing"], "did not import"),
+        (["drift", LEGACY, "--prompt", "chatlab.prompts.base:AbstractChatPrompt"], "create_prompt"),
+        (["drift", LEGACY, "--dialogues", "no-such-file.jsonl"], "no-such-file.jsonl"),
+        (["drift", LEGACY, "--replies", "no-such-model"], "no model loads from"),
+        (["trace", "no/such/folder/anywhere", "x"], "no tokenizer at"),
+    ],
+)
+def test_an_error_is_one_line_with_the_way_out_and_exit_code_two(arguments: list[str], says: str) -> None:
+    run = chatlab(*arguments)
+    assert run.exit_code == 2
+    assert says in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_an_unwritable_folder_is_refused_before_the_work_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    run = chatlab("drift", LEGACY, "--out", str(tmp_path / "file" / "out"))
+    assert run.exit_code == 2
+    assert "cannot write into" in run.stderr
+    assert "measuring" not in run.stderr
+
+
+def test_a_corrupt_tokenizer_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{")
+    run = chatlab("trace", str(tmp_path), "x")
+    assert run.exit_code == 2
+    assert str(tmp_path) in run.stderr.replace("\n", "")
+
+
+def test_ctrl_c_keeps_the_results_so_far(tmp_path: Path) -> None:
+    lines = dialogues_path().read_text(encoding="utf-8").splitlines()
+    long = tmp_path / "long.jsonl"
+    long.write_text("\n".join(lines * 12) + "\n", encoding="utf-8")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "chatlab", "drift", LEGACY, "--dialogues", str(long), "--out", str(out)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(p.stat().st_size > 0 for p in out.glob(".drift.parquet.*")):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"interrupted" in stderr
+    kept = pd.read_parquet(out / "drift.parquet")
+    assert 0 < len(kept) == len(pd.read_csv(out / "drift.csv", keep_default_na=False))
+    assert not list(out.glob(".*"))
+    assert b"prompt_class_rule" in stdout
+
+
+def test_trace_reads_standard_input_and_explains_it() -> None:
+    run = chatlab("trace", LEGACY, "-", stdin="a </s><s>[INST] b")
+    assert run.exit_code == 1
+    assert "[-<s>-]{+·+}[INST]" in run.stdout
+    assert "dummy prefix" in run.stdout
+    assert chatlab("trace", NON_LEGACY, "Hello there").exit_code == 0
+
+
+def test_trace_of_bytes_that_are_not_utf8_is_an_error() -> None:
+    run = chatlab("trace", LEGACY, "-", stdin=b"caf\xe9")
+    assert run.exit_code == 2
+    assert "lone surrogate" in run.stderr
+
+
+def test_rich_markup_in_a_prompt_is_text() -> None:
+    """Square brackets are everywhere in prompts; none of them may become a style."""
+    run = chatlab("trace", LEGACY, "x\u2581[bold red]y[/bold red]")
+    assert "[bold red]y[/bold red]" in run.stdout
+
+
+def test_replies_of_the_model_are_counted_beside_the_datasets(tmp_path: Path) -> None:
+    lines = [line for line in dialogues_path().read_text(encoding="utf-8").splitlines() if '"taught"' in line][:3]
+    path = tmp_path / "taught.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run = chatlab("drift", LEGACY, "--dialogues", str(path), "--replies", "model", "--out", str(tmp_path / "out"))
+    assert run.exit_code == 1, run.stderr
+    assert set(pd.read_parquet(tmp_path / "out" / "drift.parquet").reply_source) == {"model"}
+
+
+def test_the_installed_command_and_the_module_are_the_same() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "chatlab", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert all(command in run.stdout for command in ("drift", "trace", "lab"))
