@@ -7,6 +7,7 @@ edit, and the id that did it is known. Only for tokenizers without offsets does 
 
 from __future__ import annotations
 
+import os.path
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -175,8 +176,16 @@ def _walk(
     tokenizer: Tokenizer, prompt: str, spans: Sequence[Span], token_ids: Sequence[int], surfaces: list[Surface]
 ) -> Iterator[Mismatch]:
     """Compare span with surface, left to right; a gap before a span belongs to the ids after it."""
-    prompt_at = echo_at = 0
-    for first, prompt_end, text in _grouped(spans, surfaces):
+    prompt_at = echo_at = number = 0
+    count = len(surfaces)
+    while number < count:
+        first, end, text = surfaces[number]
+        prompt_end = spans[end - 1][1]
+        number += 1
+        if prompt[prompt_at:prompt_end] == text and prompt_end >= prompt_at:
+            prompt_at, echo_at = prompt_end, echo_at + len(text)
+            continue
+        number, prompt_end, text = _group(spans, surfaces, number - 1, prompt_at)
         prompt_end = max(prompt_end, prompt_at)
         echo_end = echo_at + len(text)
         source = prompt[prompt_at:prompt_end]
@@ -194,23 +203,20 @@ def _walk(
         yield Mismatch(prompt_at, len(prompt), echo_at, echo_at, len(spans) - 1)
 
 
-def _grouped(spans: Sequence[Span], surfaces: list[Surface]) -> Iterator[tuple[int, int, str]]:
-    """Yield (first token index, end in the prompt, surface), ids of overlapping spans together.
+def _group(spans: Sequence[Span], surfaces: list[Surface], number: int, prompt_end: int) -> tuple[int, int, str]:
+    """Return the number of the next surface, the end in the prompt, and the text of surfaces whose spans overlap.
 
     A newline in Llama-2 is two ids, the dummy prefix and a byte, both from the one character.
     """
-    first, prompt_end, texts = 0, -1, list[str]()
-    for index, end, text in surfaces:
-        start = spans[index][0]
-        if texts and start >= prompt_end:
-            yield first, prompt_end, "".join(texts)
-            texts = []
-        if not texts:
-            first, prompt_end = index, 0
+    texts = list[str]()
+    while number < len(surfaces):
+        first, end, text = surfaces[number]
+        if texts and spans[first][0] >= prompt_end:
+            break
         texts.append(text)
-        prompt_end = max(prompt_end, *(span[1] for span in spans[index:end]))
-    if texts:
-        yield first, prompt_end, "".join(texts)
+        prompt_end = max(prompt_end, max(span[1] for span in spans[first:end]))
+        number += 1
+    return number, prompt_end, "".join(texts)
 
 
 def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
@@ -239,9 +245,7 @@ def _differences(before: str, after: str) -> Iterator[tuple[int, int, int, int]]
 
 
 def _common_len(a: str, b: str) -> int:
-    if a == b:
-        return len(a)
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return len(os.path.commonprefix((a, b)))
 
 
 def _owned(mismatch: Mismatch, surfaces: list[Surface], echo_ends: list[int]) -> Mismatch:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.tokenizers.interface import Tokenizer
 
 Effect = Literal["exact", "eats", "leaks", "alters"]
+EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +68,7 @@ def _strategy(
 
 
 def _last_marker(case: CutCase) -> str:
-    words = case.prompt_text.split()
+    words = case.prompt_text.rsplit(maxsplit=1)
     return case.text.rpartition(words[-1])[2] if words else case.text
 
 
@@ -143,7 +144,15 @@ def first_difference(a: str, b: str) -> int:
     """Return the first offset at which two texts differ, -1 if they do not."""
     if a == b:
         return -1
-    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    # Halving with slices compares at the speed of memory, where a loop over characters would rule the run time.
+    same, differs = 0, min(len(a), len(b)) + 1
+    while differs - same > 1:
+        middle = (same + differs) // 2
+        if a[same:middle] == b[same:middle]:
+            same = middle
+        else:
+            differs = middle
+    return same
 
 
 def make_case(

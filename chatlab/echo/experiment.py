@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, cut_exactly, first_difference, judge
+from chatlab.echo.cut import EFFECTS, STRATEGIES, CutCase, CutStrategy, cut_exactly, first_difference, judge
 from chatlab.echo.edits import Cause
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carries_space
 from chatlab.echo.trace import trace_echo
@@ -147,7 +147,7 @@ class _Turn:
     number: int
     case: CutCase
     reply: str
-    reply_source: str
+    from_model: bool
     first_piece: str
 
 
@@ -231,7 +231,7 @@ class _Experiment:
                     number=one.number,
                     case=case,
                     reply=truths[number],
-                    reply_source="dataset" if one.replier is None else "model",
+                    from_model=one.replier is not None,
                     first_piece=tokenizer.piece(output[0]) if output else "",
                 )
             )
@@ -264,21 +264,16 @@ def _frame(
     causes: list[dict[Cause, int]] | None,
 ) -> pd.DataFrame:
     """Lay turns × strategies out as columns; repeated text is categorical, so that millions of rows fit."""
+    import numpy as np
     import pandas as pd
 
     width = len(strategies)
-    table: dict[str, list[Any]] = {
-        "dialogue": [t.dialogue.id for t in turns for _ in strategies],
-        "turn": [t.number for t in turns for _ in strategies],
-        "strategy": [s.name for s in strategies] * len(turns),
-    }
-    for label in sorted({label for t in turns for label in t.dialogue.labels}) if labels is None else labels:
-        table[f"label_{label}"] = [str(t.dialogue.labels.get(label, "")) for t in turns for _ in strategies]
     cells = [_cells(turn, strategy) for turn in turns for strategy in strategies]
-    columns: list[Sequence[Any]] = [*zip(*cells, strict=True)] if cells else [()] * 4
-    for name, column in zip(("drift", "effect", "effect_len", "first_wrong_offset"), columns, strict=True):
-        table[name] = list(column)
-    per_turn: dict[str, list[Any]] = {
+    drift, effect, effect_len, first_wrong = zip(*cells, strict=True) if cells else ((), (), (), ())
+    per_turn: dict[str, list[Any]] = {"dialogue": [t.dialogue.id for t in turns], "turn": [t.number for t in turns]}
+    for label in sorted({label for t in turns for label in t.dialogue.labels}) if labels is None else labels:
+        per_turn[f"label_{label}"] = [str(t.dialogue.labels.get(label, "")) for t in turns]
+    per_turn |= {
         "echo_drift": [len(t.case.echo) - len(t.case.plain_text) for t in turns],
         "first_echo_offset": [first_difference(t.case.echo, t.case.plain_text) for t in turns],
         "prompt_len": [len(t.case.prompt_text) for t in turns],
@@ -287,18 +282,29 @@ def _frame(
         "first_piece_space": [carries_space(t.first_piece) for t in turns],
         "first_char_blank": [t.reply[:1].isspace() for t in turns],
         "reply_len": [len(t.reply) for t in turns],
-        "reply_source": [t.reply_source for t in turns],
     }
     for cause in Cause if causes is not None else ():
         per_turn[f"cause_{cause.name.lower()}"] = [counts.get(cause, 0) for counts in causes or []]
-    for name, values in per_turn.items():
-        table[name] = [value for value in values for _ in range(width)]
-    frame = pd.DataFrame(table)
-    frame["drift"] = frame["drift"].astype("Int32")
-    frame.insert(3, "wrong", frame["effect"] != "exact")
+    frame = pd.DataFrame(per_turn)
+    frame = frame.take(np.repeat(np.arange(len(turns)), width)).reset_index(drop=True)
+    frame.insert(2, "strategy", _categorical(np.tile(np.arange(width), len(turns)), [s.name for s in strategies]))
+    frame.insert(3, "wrong", np.array([name != "exact" for name in effect], dtype=bool))
+    frame.insert(4, "drift", pd.Series(drift, dtype="Int32"))
+    codes = {name: code for code, name in enumerate(EFFECTS)}
+    frame.insert(5, "effect", _categorical([codes[name] for name in effect], EFFECTS))
+    frame.insert(6, "effect_len", np.array(effect_len, dtype=int))
+    frame.insert(7, "first_wrong_offset", np.array(first_wrong, dtype=int))
+    frame["reply_source"] = _categorical(np.repeat([int(t.from_model) for t in turns], width), ["dataset", "model"])
     for name, value in constants.items():
-        frame[name] = value
-    return frame.astype({name: "category" for name in _CATEGORIES if name in frame})
+        frame[name] = _categorical(np.zeros(len(frame), dtype=int), [value])
+    return frame
+
+
+def _categorical(codes: Any, names: Sequence[str]) -> pd.Series[Any]:
+    """Return a categorical column from codes, without looking at every text."""
+    import pandas as pd
+
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names, dtype="str")))
 
 
 _CATEGORIES = ("strategy", "effect", "reply_source", "tokenizer", "loader", "versions")

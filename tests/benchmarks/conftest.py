@@ -1,0 +1,46 @@
+"""Benchmarks print ratios, measured in one run; nothing here is asserted by time."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+
+# One thread for every library that would take more: ratios on two noisy cores need that.
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+Report = Callable[..., float]
+
+
+@pytest.fixture
+def ratio(benchmark, capsys: pytest.CaptureFixture[str]) -> Report:
+    """Time ``ours`` and ``peer`` in turn, and report the median of ours divided by the median of the peer's."""
+
+    def report(name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int = 5) -> float:
+        ours(), peer()
+        times: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds):
+            for work, spent in ((ours, times[0]), (peer, times[1])):
+                start = time.perf_counter()
+                work()
+                spent.append(time.perf_counter() - start)
+        value = statistics.median(times[0]) / statistics.median(times[1])
+        benchmark.extra_info |= {
+            "ratio": value,
+            "ours_s": statistics.median(times[0]),
+            "peer_s": statistics.median(times[1]),
+        }
+        benchmark.pedantic(ours, rounds=1)
+        with capsys.disabled():
+            print(f"\n{name}: {value:.2f}× (ours {times_text(times[0])}, peer {times_text(times[1])})")
+        return value
+
+    return report
+
+
+def times_text(times: list[float]) -> str:
+    return f"{statistics.median(times) * 1000:.1f} ms, {min(times) * 1000:.1f}–{max(times) * 1000:.1f}"

@@ -1,0 +1,17 @@
+"""What ``import chatlab`` costs beside starting Python."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+
+def test_import_beside_a_bare_start(ratio) -> None:
+    """Target: less than 3 times ``python -c pass``."""
+
+    def start(code: str) -> None:
+        subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+    ratio("import chatlab over python -c pass", lambda: start("import chatlab"), lambda: start("pass"), rounds=15)
