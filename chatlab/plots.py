@@ -92,8 +92,8 @@ def plot_buffer_trace(trace: BufferTrace) -> Figure:
         trace: from ``TokFlow(…).trace(fragments)`` or ``SentenceStop(…).trace(fragments)``.
 
     Returns:
-        A figure with one step a call. Held text stands at its step, characters beyond ASCII escaped, since
-        a plot font may lack them.
+        A figure with one step a call. Held text stands where it was longest, characters beyond ASCII escaped,
+        since a plot font may lack them.
     """
     figure, axes = _new(8, 3.2)
     calls = range(1, len(trace.steps) + 1)
@@ -102,12 +102,14 @@ def plot_buffer_trace(trace: BufferTrace) -> Figure:
     axes.step(calls, raw, where="mid", color=ORANGE, linestyle="--", label="came in")
     axes.step(calls, released, where="mid", color=BLUE, label="decided")
     axes.fill_between(calls, released, raw, step="mid", color=ORANGE, alpha=0.2, label="held back")
-    for call, step in zip(calls, trace.steps, strict=True):
-        if step.held:
+    following = [*(step.held for step in trace.steps[1:]), ""]
+    for call, step, next_held in zip(calls, trace.steps, following, strict=True):
+        if step.held and not next_held.startswith(step.held):
             label = ascii(step.held)[1:-1].replace("$", r"\$")
             axes.annotate(label, (call, step.raw_len), (0, 4), textcoords="offset points", ha="center", fontsize=8)
         if step.stop_str is not None:
             axes.axvline(call, color="black", linestyle=":", label=f"stop {ascii(step.stop_str)}".replace("$", r"\$"))
     axes.set(xlabel="call", ylabel="characters of the raw text")
+    axes.locator_params(integer=True)
     axes.legend(loc="upper left", frameon=False)
     return figure

@@ -13,7 +13,7 @@ def test_a_buffer_trace_shows_both_lines_what_is_held_and_the_stop() -> None:
     came_in, decided = axes.lines[:2]
     assert list(came_in.get_ydata()) == [2, 4, 5, 8]
     assert list(decided.get_ydata()) == [2, 3, 3, 3]
-    assert [text.get_text() for text in axes.texts] == ["<", "<N"]
+    assert [text.get_text() for text in axes.texts] == ["<N"]
     assert "stop '<NL>'" in [text.get_text() for text in axes.get_legend().get_texts()]
     figure.canvas.draw()
 

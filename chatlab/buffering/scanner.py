@@ -83,12 +83,16 @@ class Scanner:
 
         After a stop the fragment is counted and discarded.
         """
-        if self.held or self.stop is not None:
-            return self._scan(text, 0)
-        if match := self._opening(text):
-            return self._scan(text, match.start())
+        if self.stop is not None:
+            self.raw_len += len(text)
+            return ""
+        raw = self.held + text if self.held else text
+        opening = self._opening(raw)
         self.raw_len += len(text)
-        return text
+        if opening is None:
+            self.held = ""
+            return raw
+        return self._scan(raw, opening.start())
 
     def flush(self) -> str:
         """Give what is held, as if the text ended here; a barrier that no later match crosses.
@@ -133,30 +137,31 @@ class Scanner:
         """How much raw text came after the stop: ``released_len + len(stop) + discarded_len == raw_len``."""
         return 0 if self.stop is None else self.raw_len - self.released_len - len(self.stop)
 
-    def _scan(self, text: str, start: int) -> str:
-        """Search the held text with a new fragment; before ``start`` no pattern begins."""
-        raw = self.held + text
-        self.raw_len += len(text)
-        if self.stop is not None:
-            return ""
+    def _scan(self, raw: str, start: int) -> str:
+        """Show what more text cannot change, and hold the rest; before ``start`` no pattern begins."""
         held_offset = self._patterns.held_offset(raw, start)
-        if held_offset == start:  # one open beginning, and no pattern that can match holds a stop
-            self.held = raw[start:]
-            return raw[:start]
-        if self._stop_search and (match := self._stop_search(raw, start)):
-            self.held = ""
-            self.stop = match[0]
-            self.stop_offset = self.raw_len - len(raw) + match.start()
-            return self._show(raw[: match.start()])
-        return self._release(raw, start, held_offset)
+        if held_offset > start:  # else all of it is one open beginning: no pattern that can match holds a stop
+            if self._stop_search and (match := self._stop_search(raw, start)):
+                return self._end(raw, match)
+            if self._replacements and (match := self._search(raw, start)) and match.start() < held_offset:
+                return self._replace(raw, match, held_offset)
+        self.held = raw[held_offset:]
+        return raw[:held_offset]
 
-    def _release(self, raw: str, start: int, held_offset: int) -> str:
-        """Show ``raw`` up to the first offset that more text could change, and hold the rest."""
+    def _end(self, raw: str, stop: re.Match[str]) -> str:
+        """Show what stands before the stop."""
+        self.held = ""
+        self.stop = stop[0]
+        self.stop_offset = self.raw_len - len(raw) + stop.start()
+        return self._show(raw[: stop.start()])
+
+    def _replace(self, raw: str, match: re.Match[str] | None, held_offset: int) -> str:
+        """Show ``raw`` with its replacements, from the first match on, up to where it must be held."""
         # A replacement must not eat the beginning of a stop: if the stop completes, that text was cut off.
-        stop_at = self._stop_prefixes.held_offset(raw, start) if self._stop_prefixes else len(raw)
-        shown = [raw[:start]]
-        offset = start
-        while (match := self._search(raw, offset)) and match.start() < held_offset:
+        stop_at = self._stop_prefixes.held_offset(raw, 0) if self._stop_prefixes else len(raw)
+        shown: list[str] = []
+        offset = 0
+        while match and match.start() < held_offset:
             if match.end() > stop_at:
                 held_offset = match.start()
                 break
@@ -164,6 +169,7 @@ class Scanner:
             offset = match.end()
             if offset > held_offset:
                 held_offset = self._patterns.held_offset(raw, offset)
+            match = self._search(raw, offset)
         shown.append(raw[offset:held_offset])
         self.held = raw[held_offset:]
         text = "".join(shown)

@@ -91,6 +91,6 @@ class SentenceStop(FragmentBuffer):
     def _search(self, new: str) -> str:
         if not self._skip_next:
             return self._scanner.put(new)
-        self._skip_next = False
         searched_from = max((match.end() for match in self._existing.finditer(new)), default=0)
+        self._skip_next = False
         return self._scanner.skip(new[:searched_from]) + self._scanner.put(new[searched_from:])

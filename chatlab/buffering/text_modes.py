@@ -19,8 +19,10 @@ class TextModes:
     ``in_type`` and ``out_type`` are ``"spot"`` (only the new piece) or ``"full"`` (the whole text so far).
     The first call of a text fixes both; an absent key means ``"spot"`` then, and "as before" later.
 
-    :attr:`first` are the options the text began with, ``None`` before its first call. In spot modes nothing is kept. A full input costs one comparison in C with the input before it, a full
-    output one copy of the text that is returned; what is searched is the new text alone.
+    :attr:`first` are the options the text began with, ``None`` before its first call.
+
+    In spot modes nothing is kept. A full input costs one comparison in C with the input before it, a full output
+    one copy of the text that is returned; what is searched is the new text alone.
     """
 
     __slots__ = ("_extra", "_former", "_shown", "first", "in_type", "out_type")

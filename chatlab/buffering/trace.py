@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from html import escape
 from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
+from chatlab.render import table_html, visible
+
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +85,21 @@ class BufferTrace:
         widths = [max(_width(row[i]) for row in rows) for i in range(len(_HEADER))]
         return "\n".join(_line(row, widths) for row in rows)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in _HEADER)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(map(_row, self.steps))}</tbody></table>"
+        return table_html(_HEADER, map(_cells, self.steps))
 
 
 _HEADER = ("call", "in", "out", "held", "waiting for")
 
 
 def _cells(step: BufferStep) -> tuple[str, ...]:
-    """The drawn columns, with white space made visible."""
+    """The drawn columns, each on one line, with what does not show made visible."""
     why = step.waiting_for if step.stop_str is None else ("stop:", step.stop_str)
     texts = (step.fragment, step.delta, step.held, *why)
-    fragment, delta, held, *patterns = (text.translate(_VISIBLE) for text in texts)
+    fragment, delta, held, *patterns = (visible(text).replace("\n", "") for text in texts)
     return step.call, fragment, delta, held, "  ".join(patterns)
 
 
@@ -109,10 +110,3 @@ def _line(row: Iterable[str], widths: Iterable[int]) -> str:
 def _width(cell: str) -> int:
     """Columns of a terminal: a Japanese character takes two."""
     return sum(2 if east_asian_width(character) in "WF" else 1 for character in cell)
-
-
-def _row(step: BufferStep) -> str:
-    """Tags that a code host keeps: what went out is inserted text, what is held is emphasised."""
-    call, fragment, delta, held, why = map(escape, _cells(step))
-    cells = (call, f"<code>{fragment}</code>", f"<ins>{delta}</ins>", f"<em>{held}</em>", f"<code>{why}</code>")
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"

@@ -155,6 +155,13 @@ def test_each_text_skips_in_its_own_first_text() -> None:
         sentence.clear()
 
 
+def test_a_first_put_that_fails_does_not_use_up_the_skipping() -> None:
+    sentence = SentenceStop(["<NL>"])
+    with pytest.raises(TypeError):
+        sentence.put(None, SKIP)  # type: ignore[arg-type]
+    assert sentence.put("<NL>a", SKIP)["text"] == "<NL>a"
+
+
 # Typed errors.
 
 

@@ -6,6 +6,7 @@ import json
 
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.lib.pretty import pretty
 
 from chatlab.buffering.reference import replace_all
 from chatlab.buffering.sentence_stop import SentenceStop
@@ -82,7 +83,15 @@ def test_the_drawing_makes_white_space_visible_and_lines_up_wide_characters() ->
     ]
 
 
+def test_a_notebook_without_html_shows_the_drawing() -> None:
+    assert pretty(STORY) == str(STORY)
+
+
 PAYLOAD = '<img src=x onerror="alert(1)"><script>alert(2)</script>&amp;'
+
+
+def test_control_characters_do_not_reach_a_terminal() -> None:
+    assert "\x1b" not in str(TokFlow([("\x1b[0m", "")]).trace(["\x1b[31m", "\x1b["]))
 
 
 def test_no_text_becomes_html() -> None:
