@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar, Self
@@ -78,8 +78,10 @@ class AbstractChatPrompt:
     'Q: Who? A: '
     """
 
-    special_token_strs: ClassVar[tuple[str, ...]] = ()
+    special_token_strs: tuple[str, ...] = ()
     """Special tokens that the format writes out, for ``get_skip_len`` without a tokenizer."""
+    add_special_tokens: ClassVar[bool | None] = None
+    """What the tokenizer must be called with; None: True unless the text begins with the BOS token."""
     responder_may_begin: ClassVar[bool] = False
     """Whether the format has a place for a responder message before the first requester message."""
     default_ttl: ClassVar[PromptTTL] = PromptTTL.MULTI_TURN
@@ -255,6 +257,23 @@ class AbstractChatPrompt:
         """A prompt with the same state whose history goes its own way."""
         twin = copy.copy(self)
         twin._contents = list(self._contents)
+        return twin
+
+    def with_texts(self, change: Callable[[str, str], str]) -> Self:
+        """A copy in which every text that came from outside is ``change(text, whose)``.
+
+        Args:
+            change: gets a text and whose it is, such as ``requester message 3``.
+        """
+        twin = self.copy()
+        twin._contents = [
+            c
+            if c.message is None
+            else replace(c, message=change(c.message, f"{c.role_type.value} message {c.message_id}"))
+            for c in self._contents
+        ]
+        if self._system_prompt is not None:
+            twin.set_system_prompt(change(self._system_prompt, "system text"))
         return twin
 
     # Modes
