@@ -66,8 +66,8 @@ def encode_prompt(
 ) -> EncodedPrompt:
     """Encode a prompt so that its messages yield no control-token id (law L8).
 
-    Control tokens are the tokenizer's special tokens, the added tokens that the format itself writes, and those
-    its class or template names.
+    Control tokens are the tokenizer's special tokens, added tokens spelled like one (``<|…|>``, ``</s>``, ``[INST]``),
+    the added tokens that the format itself writes, and those its class or template names.
 
     Args:
         tokenizer: an AutoTokenizer, a raw ``tokenizers.Tokenizer``, or one of ``load_tokenizer``.
@@ -106,7 +106,8 @@ def _encode_guarded(
     reader: Reader, spanned: SpannedPrompt, named: Iterable[str], tokens: Sequence[Token], add: bool
 ) -> EncodedPrompt:
     """Encode a text in whose messages an added token was found."""
-    own = [token for token in reader.read(spanned.masked(_FILLER)) if token.token_id in reader.added]
+    masked = spanned.masked(_FILLER)
+    own = [t for t in reader.read(masked) if t.token_id in reader.added and not _is_unknown(reader, t, masked)]
     named = set(named)
     control = reader.special.union(token.token_id for token in own)
     control |= {i for i, content in reader.added.items() if content in named}
@@ -117,7 +118,7 @@ def _encode_guarded(
     token_ids = [*before, *_stretches(reader, spanned.text, own, control), *after]
     for token in {token.piece: token for token in forged}.values():
         text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
-        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=4)
+        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=3)
     return EncodedPrompt(text=spanned.text, token_ids=token_ids, forged=forged)
 
 
@@ -125,10 +126,14 @@ def _forged(
     reader: Reader, spanned: SpannedPrompt, tokens: Sequence[Token], control: frozenset[int]
 ) -> Iterator[ForgedToken]:
     for token, span in _in_spans(tokens, spanned.spans or ()):
-        piece = reader.added.get(token.token_id, "")
-        unknown = token.token_id == reader.unk_id and piece not in spanned.text[token.start : token.end]
-        if token.token_id in control and not unknown:
+        if token.token_id in control and not _is_unknown(reader, token, spanned.text):
+            piece = reader.added[token.token_id]
             yield ForgedToken(token_id=token.token_id, piece=piece, whose=span.whose, offset=token.start)
+
+
+def _is_unknown(reader: Reader, token: Token, text: str) -> bool:
+    """Whether the unknown token stands for text that the vocabulary lacks, and not for its own spelling."""
+    return token.token_id == reader.unk_id and reader.added[token.token_id] not in text[token.start : token.end]
 
 
 def _stretches(reader: Reader, text: str, own: Sequence[Token], control: frozenset[int]) -> Iterator[int]:
@@ -173,8 +178,10 @@ def _refuse_unlike_neutral(
     def neutral(text: str, whose: str) -> str:
         return "".join(char if char.isspace() else _FILLER for char in text)
 
-    twin = reader.read(prompt.with_texts(neutral).create_prompt(opts) or "", add)
-    control, wanted = ([t.token_id for t in side if t.token_id in reader.added] for side in (tokens, twin))
+    text, plain = prompt.create_prompt(opts) or "", prompt.with_texts(neutral).create_prompt(opts) or ""
+    control = [t.token_id for t in tokens if t.token_id in reader.added and not _is_unknown(reader, t, text)]
+    twins = reader.read(plain, add)
+    wanted = [t.token_id for t in twins if t.token_id in reader.added and not _is_unknown(reader, t, plain)]
     if control != wanted:
         raise ControlTokenError(
             f"{type(prompt).__name__} changes its messages, so a control token in one cannot be told from the format's: "

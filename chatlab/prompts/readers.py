@@ -20,6 +20,11 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import ControlTokenError, EncodeError
 
+# Phi-3's repository once unset the special flag of </s>: the spelling tells what the flag forgot.
+_CONTROL_SPELLING = re.compile(
+    r"<\|[^<>|]+\|>|<｜[^<>｜]+｜>|</?(?:s|unk|pad|mask|cls|sep|bos|eos|eod|eot|eom)>|\[/?[A-Z_]{3,}\]"
+)
+
 
 class Token(NamedTuple):
     """An id and the characters it came from: code points, end exclusive."""
@@ -64,8 +69,9 @@ class RustReader(Reader):
         self.name = name
         tokens = rust.get_added_tokens_decoder()
         self.added = {i: token.content for i, token in tokens.items() if not token.content.isspace()}
-        self.special = special_ids.union(i for i, token in tokens.items() if token.special) & self.added.keys()
-        self.unk_id = rust.token_to_id(getattr(rust.model, "unk_token", None) or "")
+        spelled = {i for i, token in tokens.items() if token.special or _CONTROL_SPELLING.fullmatch(token.content)}
+        self.special = special_ids.union(spelled).intersection(self.added)
+        self.unk_id = _unk_id(rust)
         self._twins: dict[frozenset[int], tuple[RustTokenizer, dict[int, str]]] = {}
 
     def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
@@ -158,6 +164,15 @@ def _reader_of(tokenizer: Any, _: int) -> Reader:
         f"{type(tokenizer).__name__} keeps no offsets, so control tokens in messages cannot be told from the "
         "format's: load its fast version, or pass allow_control_tokens=True if every message is trusted"
     )
+
+
+def _unk_id(rust: RustTokenizer) -> int | None:
+    """The unknown token's id; a Unigram model keeps it by id, and only its JSON shows it."""
+    if type(rust.model).__name__ == "Unigram":
+        unk: int | None = json.loads(rust.to_str())["model"]["unk_id"]
+        return unk
+    found: int | None = rust.token_to_id(getattr(rust.model, "unk_token", None) or "")
+    return found
 
 
 def _renamed(state: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -11,12 +11,22 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from chatlab.prompts.base import AbstractChatPrompt
 
 # Supplementary private-use planes, less the two noncharacters at the end of each.
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
+
+_THOUGHTS = re.compile(r"\s*</?think>\s*")
+
+
+class _Mark(Enum):
+    BEGIN = "begin"
+    END = "end"
+    PAUSE = "pause"
+    RESUME = "resume"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,47 +64,67 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
 
 
 class _Marks:
-    """Hands out a pair of unused private characters for each message, and reads them back."""
+    """Puts unused private characters around each message, and finds the messages by them.
+
+    Templates cut an answer at its thoughts (``</think>``) and show a part of it, so marks stand there too.
+    """
 
     def __init__(self, taken: set[str]) -> None:
         self._free = (chr(c) for c in range(0xF0000, 0x10FFFE) if c & 0xFFFE != 0xFFFE and chr(c) not in taken)
-        self.cores: dict[str, tuple[str, str]] = {}
-        self._start_of: dict[str, str] = {}
+        self._meaning: dict[str, tuple[int, _Mark]] = {}
+        self._whose: list[str] = []
 
     def mark(self, text: str, whose: str) -> str:
         core = text.strip()
         if not core:
             return text
-        start, end = next(self._free), next(self._free)
-        self.cores[start], self._start_of[end] = (core, whose), start
-        before = text.index(core)
-        return f"{text[:before]}{start}{core}{end}{text[before + len(core) :]}"
+        before, after = text[: text.index(core)], text[text.index(core) + len(core) :]
+        self._whose.append(whose)
+        inner = _THOUGHTS.sub(lambda m: self._new(_Mark.PAUSE) + m.group() + self._new(_Mark.RESUME), core)
+        return f"{before}{self._new(_Mark.BEGIN)}{inner}{self._new(_Mark.END)}{after}"
+
+    def _new(self, mark: _Mark) -> str:
+        char = next(self._free)
+        self._meaning[char] = len(self._whose) - 1, mark
+        return char
 
     def read(self, marked: str, text: str) -> tuple[MessageSpan, ...] | None:
         """The spans, or None where the marks did not come through whole."""
-        spans, opened, parts, offset = list[MessageSpan](), dict[str, int](), list[str](), 0
-        last = 0
+        seen: dict[int, list[tuple[int, _Mark]]] = {}
+        parts, last, offset = list[str](), 0, 0
         for found in _PRIVATE.finditer(marked):
-            mark = found.group()
-            if mark not in self.cores and mark not in self._start_of:
-                continue
-            parts.append(marked[last : found.start()])
-            offset += found.start() - last
-            last = found.end()
-            if mark in self.cores:
-                opened[mark] = offset
-                continue
-            start = self._start_of[mark]
-            core, whose = self.cores[start]
-            # A format may show the end of a message only, such as an answer without its thoughts.
-            begin = opened.pop(start, None)
-            if begin is None:
-                begin = offset - _common_suffix_len("".join(parts), core)
-            spans.append(MessageSpan(start=begin, end=offset, whose=whose))
-        parts.append(marked[last:])
-        if opened or "".join(parts) != text:
+            if found.group() in self._meaning:
+                number, mark = self._meaning[found.group()]
+                parts.append(marked[last : found.start()])
+                offset += found.start() - last
+                last = found.end()
+                seen.setdefault(number, []).append((offset, mark))
+        if "".join([*parts, marked[last:]]) != text:
             return None
+        spans = list[MessageSpan]()
+        for number, events in seen.items():
+            ranges = _ranges(events)
+            if ranges is None:
+                return None
+            spans += [MessageSpan(start=start, end=end, whose=self._whose[number]) for start, end in ranges]
         return _apart(spans)
+
+
+def _ranges(events: list[tuple[int, _Mark]]) -> list[tuple[int, int]] | None:
+    """Where one message stands: whole, or in the parts between its marks; None where a part has no end."""
+    marks = [mark for _, mark in events]
+    if marks[0] is _Mark.BEGIN and marks[-1] is _Mark.END and marks.count(_Mark.BEGIN) == 1:
+        return [(events[0][0], events[-1][0])]
+    ranges, start = list[tuple[int, int]](), None
+    for offset, mark in events:
+        if mark in (_Mark.BEGIN, _Mark.RESUME):
+            start = offset if start is None else start
+        elif start is None:
+            return None
+        else:
+            ranges.append((start, offset))
+            start = None
+    return ranges if start is None else None
 
 
 def _apart(spans: list[MessageSpan]) -> tuple[MessageSpan, ...]:
@@ -105,12 +135,3 @@ def _apart(spans: list[MessageSpan]) -> tuple[MessageSpan, ...]:
             start = max(span.start, out[-1].end) if out else span.start
             out.append(MessageSpan(start=start, end=span.end, whose=span.whose))
     return tuple(out)
-
-
-def _common_suffix_len(left: str, right: str) -> int:
-    length = 0
-    for a, b in zip(reversed(left), reversed(right), strict=False):
-        if a != b:
-            break
-        length += 1
-    return length
