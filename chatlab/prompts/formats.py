@@ -136,7 +136,7 @@ class FormatPrompt(AbstractChatPrompt):
         return message if form.newline == "\n" else message.replace("\n", form.newline)
 
     def _with_system_prompt(self, contents: list[ChatContent]) -> list[ChatContent]:
-        return list(contents)
+        return contents
 
     def _trimmed(self, text: str) -> str:
         return text.strip() if self.format.trim == "message" else text
