@@ -127,8 +127,8 @@ class ChatTemplatePrompt(AbstractChatPrompt):
             replace(c, fields=_changed(c.fields, change, f"{c.role_name} message {c.message_id}"))
             for c in twin._contents
         ]
-        twin.tools = _changed(self.tools, change, "tools")
-        twin.variables = _changed(self.variables, change, "variables")
+        twin.tools = _changed(self.tools, change, "tool list")
+        twin.variables = _changed(self.variables, change, "template variables")
         return twin
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,10 +181,9 @@ def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
                 templates[name] = jinja.read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise TemplateError(f"cannot read the chat template of {folder}: {error}") from error
-    special = {k: v["content"] if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token") and v}
-    return {name: text for name, text in templates.items() if text}, {
-        k: v for k, v in special.items() if isinstance(v, str)
-    }
+    special = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
+    texts = {str(name): str(text) for name, text in templates.items() if text}
+    return texts, {k: v for k, v in special.items() if isinstance(v, str)}
 
 
 def _chosen(templates: Mapping[str, str], wanted: str | None, has_tools: bool) -> str:

@@ -116,7 +116,7 @@ def _encode_guarded(
         return EncodedPrompt(text=spanned.text, token_ids=[token.token_id for token in tokens])
     before, after = reader.frame if add else ([], [])
     token_ids = [*before, *_stretches(reader, spanned.text, own, control), *after]
-    for token in {token.piece: token for token in forged}.values():
+    for token in {token.piece: token for token in reversed(forged)}.values():
         text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
         warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=3)
     return EncodedPrompt(text=spanned.text, token_ids=token_ids, forged=forged)

@@ -7,6 +7,9 @@ from functools import cache
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from chatlab.embedded import dialogues_path
+from chatlab.prompts.dialogue import Dialogue, read_dialogues
+
 TEXTS = [
     "Do you know the movie Titanic? Yes, I do. Who is the director?",
     "映画タイタニックを知っていますか。はい、知っています。監督は誰ですか。",
@@ -139,3 +142,13 @@ def small_tokenizers() -> dict[str, Tokenizer]:
 def added_strs(tokenizer: Tokenizer) -> list[str]:
     """Every added token that is not whitespace."""
     return [t.content for t in tokenizer.get_added_tokens_decoder().values() if not t.content.isspace()]
+
+
+@cache
+def encodable_dialogues() -> list[Dialogue]:
+    """The embedded dialogues, less those with a lone surrogate, which no tokenizer can take."""
+    return [dialogue for dialogue in read_dialogues(dialogues_path()) if _is_valid(repr(dialogue.to_dict()))]
+
+
+def _is_valid(text: str) -> bool:
+    return "\\ud8" not in text and "\\udc" not in text
