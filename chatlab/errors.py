@@ -5,7 +5,10 @@
     ChatlabError
     ├── PromptError            a prompt class was used against its format          (also ValueError)
     │   ├── MessageTypeError   a message is not a str                              (also TypeError)
-    │   └── RoleOrderError     a message stands where the format has no place for it
+    │   ├── RoleOrderError     a message stands where the format has no place for it
+    │   ├── ControlTokenError  messages cannot be told from the format, or encoded without control tokens
+    │   └── TemplateError      a chat template is missing, broken, or refuses the messages
+    │       └── TemplateLimitError  an untrusted template took too much time, memory or output
     ├── DialogueError          a line or object is not a dialogue                  (also ValueError)
     ├── BufferingError         a scanner got patterns, options or text it cannot use (also ValueError)
     │   └── FullTextMismatch   a "full" input does not extend the former one
@@ -40,6 +43,18 @@ class MessageTypeError(PromptError, TypeError):
 
 class RoleOrderError(PromptError):
     """A message stands where the prompt format has no place for it."""
+
+
+class ControlTokenError(PromptError):
+    """The text of a message cannot be told from the format's, or cannot be encoded without a control token."""
+
+
+class TemplateError(PromptError):
+    """A chat template is missing, broken, reaches for what it must not, or refuses the messages."""
+
+
+class TemplateLimitError(TemplateError):
+    """An untrusted chat template took more time, memory or output than it may."""
 
 
 class DialogueError(ChatlabError, ValueError):

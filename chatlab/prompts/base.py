@@ -14,52 +14,15 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import Enum
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from typing import Any, ClassVar, Self
 
-from chatlab.errors import MessageTypeError, PromptError, RoleOrderError
-
-
-class RoleType(Enum):
-    """Who speaks: the one who asks, or the one who answers."""
-
-    REQUESTER = "requester"
-    RESPONDER = "responder"
-
-
-class PromptTTL(Enum):
-    """How long a message lives in the prompt: for one turn, or for the whole dialogue."""
-
-    SINGLE_TURN = "single_turn"
-    MULTI_TURN = "multi_turn"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChatContent:
-    """One message of the history; ``message`` is None while the reply is still open."""
-
-    role_type: RoleType
-    role_name: str
-    message: str | None
-    message_id: int
-
-    def get_role_type(self) -> RoleType:
-        """Who speaks."""
-        return self.role_type
-
-    def get_role_name(self) -> str:
-        """The name that the prompt shows for the speaker, such as ``<human>``."""
-        return self.role_name
-
-    def get_message(self) -> str | None:
-        """What was said, or None for an open reply."""
-        return self.message
-
-    def get_message_id(self) -> int:
-        """The number of this message in its prompt, never given twice."""
-        return self.message_id
+from chatlab.errors import PromptError, RoleOrderError
+from chatlab.prompts.content import ChatContent as ChatContent
+from chatlab.prompts.content import PromptTTL as PromptTTL
+from chatlab.prompts.content import RoleType as RoleType
+from chatlab.prompts.content import checked_text
 
 
 class AbstractChatPrompt:
@@ -78,8 +41,10 @@ class AbstractChatPrompt:
     'Q: Who? A: '
     """
 
-    special_token_strs: ClassVar[tuple[str, ...]] = ()
+    special_token_strs: tuple[str, ...] = ()
     """Special tokens that the format writes out, for ``get_skip_len`` without a tokenizer."""
+    add_special_tokens: ClassVar[bool | None] = None
+    """What the tokenizer must be called with; None: True unless the text begins with the BOS token."""
     responder_may_begin: ClassVar[bool] = False
     """Whether the format has a place for a responder message before the first requester message."""
     default_ttl: ClassVar[PromptTTL] = PromptTTL.MULTI_TURN
@@ -191,20 +156,23 @@ class AbstractChatPrompt:
         return self._last_msg(RoleType.RESPONDER)
 
     def get_contents(self, opts: Mapping[str, Any] | None = None) -> list[ChatContent]:
-        """The messages that the prompt shows, oldest first.
+        """The messages that the prompt shows, oldest first, with the plain system text where it has its place.
 
         Args:
             opts: ``omit_last_message`` leaves the last message out.
         """
-        contents = self._contents[:-1] if opts and opts.get("omit_last_message") else self._contents
+        return self._with_system_prompt(self.get_history(opts))
+
+    def get_history(self, opts: Mapping[str, Any] | None = None) -> list[ChatContent]:
+        """The messages that the prompt shows as they were said, oldest first; ``opts`` as for ``get_contents``."""
+        contents = self._contents[:-1] if opts and opts.get("omit_last_message") else list(self._contents)
         if self.prompt_ttl is PromptTTL.SINGLE_TURN:
             asked = [index for index, content in enumerate(contents) if content.role_type is RoleType.REQUESTER]
             contents = contents[asked[-1] :] if asked else contents
-        return self._with_system_prompt(contents)
+        return contents
 
     def _with_system_prompt(self, contents: list[ChatContent]) -> list[ChatContent]:
-        """A copy of ``contents`` with the plain system text in its place."""
-        contents = list(contents)
+        """``contents``, which may be changed, with the plain system text in its place."""
         if self._system_prompt is not None:
             for index, content in enumerate(contents):
                 if content.role_type is RoleType.REQUESTER:
@@ -255,6 +223,23 @@ class AbstractChatPrompt:
         """A prompt with the same state whose history goes its own way."""
         twin = copy.copy(self)
         twin._contents = list(self._contents)
+        return twin
+
+    def with_texts(self, change: Callable[[str, str], str]) -> Self:
+        """A copy in which every text that came from outside is ``change(text, whose)``.
+
+        Args:
+            change: gets a text and whose it is, such as ``requester message 3``.
+        """
+        twin = self.copy()
+        twin._contents = [
+            c
+            if c.message is None
+            else replace(c, message=change(c.message, f"{c.role_type.value} message {c.message_id}"))
+            for c in self._contents
+        ]
+        if self._system_prompt is not None:
+            twin.set_system_prompt(change(self._system_prompt, "system text"))
         return twin
 
     # Modes
@@ -312,15 +297,7 @@ class AbstractChatPrompt:
             "chat_mode": self.chat_mode,
             "prompt_ttl": self.prompt_ttl.value,
             "next_message_id": self._next_message_id,
-            "contents": [
-                {
-                    "role_type": c.role_type.value,
-                    "role_name": c.role_name,
-                    "message": c.message,
-                    "message_id": c.message_id,
-                }
-                for c in self._contents
-            ],
+            "contents": [{**asdict(content), "role_type": content.role_type.value} for content in self._contents],
         }
 
     @classmethod
@@ -359,13 +336,6 @@ class AbstractChatPrompt:
         checked_text(name, "a role name")
         self._contents = [replace(c, role_name=name) if c.role_type is role_type else c for c in self._contents]
         return name
-
-
-def checked_text(text: object, what: str) -> str:
-    """``text`` itself when it is a ``str``, else a ``MessageTypeError`` that says what it should be."""
-    if not isinstance(text, str):
-        raise MessageTypeError(f"{what} must be a str, not {type(text).__name__}: {text!r:.80}")
-    return text
 
 
 def special_strs(tokenizer: Any) -> tuple[str, ...]:

@@ -1,0 +1,189 @@
+"""Token ids of a prompt in which no message can speak as the format does.
+
+**Law L8.** Text of a user, a system text, a tool or a model never yields a control-token id. A prompt whose
+messages spell no control token keeps exactly the ids that its tokenizer gives.
+
+A chat prompt is one string, so ``</s><s>[INST]`` typed by a user becomes the same ids as the format's own.
+Here the spans of the messages are found first (``chatlab.prompts.spans``). When a control token touches one,
+the text is cut at the control tokens of the format alone, and each stretch between them is encoded as plain text.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from chatlab.errors import ControlTokenError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.readers import Reader, Token, reader_of
+from chatlab.prompts.spans import MessageSpan, SpannedPrompt, span_prompt
+
+_FILLER = "x"
+
+
+class ControlTokenWarning(UserWarning):
+    """A message spelled a control token; it was encoded as plain text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgedToken:
+    """A control token that a message spelled, at ``offset`` (code points) of the prompt."""
+
+    token_id: int
+    piece: str
+    whose: str
+    offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedPrompt:
+    """A prompt, its token ids, and the control tokens that messages spelled and did not get."""
+
+    text: str
+    token_ids: list[int]
+    forged: tuple[ForgedToken, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EncodedPrompt:
+        """The result that ``to_dict`` wrote down."""
+        forged = tuple(ForgedToken(**token) for token in data["forged"])
+        return cls(text=data["text"], token_ids=list(data["token_ids"]), forged=forged)
+
+
+def encode_prompt(
+    tokenizer: Any,
+    prompt: AbstractChatPrompt,
+    opts: Mapping[str, Any] | None = None,
+    *,
+    add_special_tokens: bool | None = None,
+    allow_control_tokens: bool = False,
+) -> EncodedPrompt:
+    """Encode a prompt so that its messages yield no control-token id (law L8).
+
+    Control tokens are the tokenizer's special tokens, added tokens spelled like one (``<|…|>``, ``</s>``, ``[INST]``),
+    the added tokens that the format itself writes, and those its class or template names.
+
+    Args:
+        tokenizer: an AutoTokenizer, a raw ``tokenizers.Tokenizer``, or one of ``load_tokenizer``.
+        prompt: the dialogue.
+        opts: handed to ``create_prompt``.
+        add_special_tokens: what the tokenizer is called with; None asks the prompt class, and where that does not
+            say, adds them unless the text begins with what they would put there.
+        allow_control_tokens: encode the text as it is, for messages that are all trusted.
+
+    Raises:
+        ControlTokenError: a message spells a control token and cannot be told from the format.
+        EncodeError: the text holds a lone surrogate.
+
+    Warns:
+        ControlTokenWarning: a message spelled a control token; it names the token and the message.
+    """
+    spanned = span_prompt(prompt, opts)
+    reader = reader_of(tokenizer)
+    add = prompt.add_special_tokens if add_special_tokens is None else add_special_tokens
+    if add is None:
+        before = reader.frame[0]
+        add = not (before and spanned.text.startswith(reader.added.get(before[0], "\0")))
+    tokens = reader.read(spanned.text, add)
+    token_ids = [token.token_id for token in tokens]
+    if allow_control_tokens:
+        return EncodedPrompt(text=spanned.text, token_ids=token_ids)
+    if spanned.spans is None:
+        _refuse_unlike_neutral(reader, prompt, opts, tokens, add)
+        return EncodedPrompt(text=spanned.text, token_ids=token_ids)
+    if not any(token.token_id in reader.added for token, _ in _in_spans(tokens, spanned.spans)):
+        return EncodedPrompt(text=spanned.text, token_ids=token_ids)
+    return _encode_guarded(reader, spanned, prompt.special_token_strs, tokens, add)
+
+
+def _encode_guarded(
+    reader: Reader, spanned: SpannedPrompt, named: Iterable[str], tokens: Sequence[Token], add: bool
+) -> EncodedPrompt:
+    """Encode a text in whose messages an added token was found."""
+    masked = spanned.masked(_FILLER)
+    own = [t for t in reader.read(masked) if t.token_id in reader.added and not _is_unknown(reader, t, masked)]
+    named = set(named)
+    control = reader.special.union(token.token_id for token in own)
+    control |= {i for i, content in reader.added.items() if content in named}
+    forged = tuple(_forged(reader, spanned, tokens, control))
+    if not forged:
+        return EncodedPrompt(text=spanned.text, token_ids=[token.token_id for token in tokens])
+    before, after = reader.frame if add else ([], [])
+    token_ids = [*before, *_stretches(reader, spanned.text, own, control), *after]
+    for token in {token.piece: token for token in reversed(forged)}.values():
+        text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
+        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=3)
+    return EncodedPrompt(text=spanned.text, token_ids=token_ids, forged=forged)
+
+
+def _forged(
+    reader: Reader, spanned: SpannedPrompt, tokens: Sequence[Token], control: frozenset[int]
+) -> Iterator[ForgedToken]:
+    for token, span in _in_spans(tokens, spanned.spans or ()):
+        if token.token_id in control and not _is_unknown(reader, token, spanned.text):
+            piece = reader.added[token.token_id]
+            yield ForgedToken(token_id=token.token_id, piece=piece, whose=span.whose, offset=token.start)
+
+
+def _is_unknown(reader: Reader, token: Token, text: str) -> bool:
+    """Whether the unknown token stands for text that the vocabulary lacks, and not for its own spelling."""
+    return token.token_id == reader.unk_id and reader.added[token.token_id] not in text[token.start : token.end]
+
+
+def _stretches(reader: Reader, text: str, own: Sequence[Token], control: frozenset[int]) -> Iterator[int]:
+    """The format's own control tokens, and between them plain text."""
+    offset, after = 0, None
+    for anchor in [token for token in own if token.token_id in control and token.end > token.start] + [None]:
+        stretch = text[offset : anchor.start if anchor else len(text)]
+        ids = reader.read_as_text(stretch, control, after) if stretch else []
+        built = (control - {reader.unk_id}).intersection(ids)
+        if built:
+            pieces = [reader.added[i] for i in sorted(built)]
+            raise ControlTokenError(
+                f"{reader.name} builds the control tokens {pieces} from plain text: {stretch!r:.80}"
+            )
+        yield from ids
+        if anchor:
+            yield anchor.token_id
+            offset, after = anchor.end, anchor.token_id
+
+
+def _in_spans(tokens: Sequence[Token], spans: Sequence[MessageSpan]) -> Iterator[tuple[Token, MessageSpan]]:
+    """Each token that touches a message, with the first message it touches; both come in order."""
+    number = 0
+    for token in tokens:
+        if token.end <= token.start:
+            continue
+        while number < len(spans) and spans[number].end <= token.start:
+            number += 1
+        if number < len(spans) and spans[number].start < token.end:
+            yield token, spans[number]
+
+
+def _refuse_unlike_neutral(
+    reader: Reader,
+    prompt: AbstractChatPrompt,
+    opts: Mapping[str, Any] | None,
+    tokens: Sequence[Token],
+    add: bool,
+) -> None:
+    """Let a prompt pass whose control tokens are those of the same prompt with neutral messages, and no other."""
+
+    def neutral(text: str, whose: str) -> str:
+        return "".join(char if char.isspace() else _FILLER for char in text)
+
+    text, plain = prompt.create_prompt(opts) or "", prompt.with_texts(neutral).create_prompt(opts) or ""
+    control = [t.token_id for t in tokens if t.token_id in reader.added and not _is_unknown(reader, t, text)]
+    twins = reader.read(plain, add)
+    wanted = [t.token_id for t in twins if t.token_id in reader.added and not _is_unknown(reader, t, plain)]
+    if control != wanted:
+        raise ControlTokenError(
+            f"{type(prompt).__name__} changes its messages, so a control token in one cannot be told from the format's: "
+            "pass allow_control_tokens=True if every message is trusted"
+        )

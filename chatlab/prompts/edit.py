@@ -1,0 +1,98 @@
+"""Dialogues edited, branched and shortened by whole turns; each gives a new dialogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from chatlab.errors import DialogueError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.control_tokens import encode_prompt
+from chatlab.prompts.dialogue import Dialogue, Turn, new_prompt
+
+
+def edit_turn(
+    dialogue: Dialogue, turn_number: int, *, user: str | None = None, assistant: str | None = None
+) -> Dialogue:
+    """The dialogue with one turn said otherwise; the turns after it stay.
+
+    Args:
+        dialogue: what to edit.
+        turn_number: which turn, from 1.
+        user: a new question, or None to keep it.
+        assistant: a new answer, or None to keep it.
+
+    Raises:
+        DialogueError: there is no such turn.
+    """
+    turn = _turn(dialogue, turn_number)
+    changed = Turn(
+        user=turn.user if user is None else user, assistant=turn.assistant if assistant is None else assistant
+    )
+    return replace(dialogue, turns=(*dialogue.turns[: turn_number - 1], changed, *dialogue.turns[turn_number:]))
+
+
+def branch(dialogue: Dialogue, turn_number: int, *, user: str | None = None) -> Dialogue:
+    """The dialogue up to a turn, whose question waits for another answer.
+
+    Args:
+        dialogue: what to branch.
+        turn_number: the turn to answer anew, from 1; later turns are left out.
+        user: another question for it, or None to ask the same again.
+
+    Raises:
+        DialogueError: there is no such turn.
+
+    >>> dialogue = Dialogue(id="d", turns=(Turn(user="a", assistant="b"), Turn(user="c", assistant="d")))
+    >>> branch(dialogue, 2, user="x").turns
+    (Turn(user='a', assistant='b'), Turn(user='x', assistant=None))
+    """
+    turn = _turn(dialogue, turn_number)
+    open_turn = Turn(user=turn.user if user is None else user)
+    return replace(dialogue, id=f"{dialogue.id}/{turn_number}", turns=(*dialogue.turns[: turn_number - 1], open_turn))
+
+
+def truncate(
+    dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt], tokenizer: Any, *, max_tokens: int
+) -> Dialogue:
+    """The newest whole turns whose prompt is at most ``max_tokens`` tokens long; the system text stays.
+
+    Raises:
+        DialogueError: the last turn alone is longer, so nothing could be cut without breaking it.
+    """
+
+    def fits(dropped: int) -> bool:
+        return count_tokens(replace(dialogue, turns=dialogue.turns[dropped:]), prompt_class, tokenizer) <= max_tokens
+
+    last = len(dialogue.turns) - 1
+    if not fits(last):
+        alone = count_tokens(replace(dialogue, turns=dialogue.turns[last:]), prompt_class, tokenizer)
+        raise DialogueError(f"dialogue {dialogue.id!r}: its last turn alone is {alone} tokens, over {max_tokens}")
+    low, high = 0, last
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return replace(dialogue, turns=dialogue.turns[low:])
+
+
+def count_tokens(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt], tokenizer: Any) -> int:
+    """How many tokens the prompt of the whole dialogue has; a last turn without an answer opens its reply."""
+    return len(encode_prompt(tokenizer, fill_prompt(dialogue, prompt_class)).token_ids)
+
+
+def fill_prompt(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt]) -> AbstractChatPrompt:
+    """A prompt that holds the whole dialogue; a last turn without an answer opens its reply."""
+    prompt = new_prompt(prompt_class)
+    if dialogue.system is not None:
+        prompt.set_system_prompt(dialogue.system)
+    for turn in dialogue.turns:
+        prompt.add_requester_msg(turn.user)
+        prompt.add_responder_msg(turn.assistant)
+    return prompt
+
+
+def _turn(dialogue: Dialogue, turn_number: int) -> Turn:
+    if not 1 <= turn_number <= len(dialogue.turns):
+        raise DialogueError(f"dialogue {dialogue.id!r} has turns 1 to {len(dialogue.turns)}, not {turn_number}")
+    return dialogue.turns[turn_number - 1]

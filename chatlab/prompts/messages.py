@@ -1,0 +1,143 @@
+"""From and to OpenAI-style message lists, JSON lines and dialogues."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chatlab.errors import MessageTypeError, OutputError, PromptError, RoleOrderError
+from chatlab.prompts.base import AbstractChatPrompt, RoleType
+from chatlab.prompts.dialogue import Dialogue, new_prompt
+
+# Many templates write a role as part of a control token ('<|' + role + '|>'), so no other word may stand there.
+ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment")
+
+
+def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The OpenAI-style messages of a prompt, its plain system text first; an open reply is left out.
+
+    >>> from chatlab.prompts.phi3 import ChatPromptPhi3
+    >>> prompt = ChatPromptPhi3()
+    >>> _ = prompt.add_requester_msg("Hi"), prompt.add_responder_msg(None)
+    >>> messages_of(prompt)
+    [{'role': 'user', 'content': 'Hi'}]
+    """
+    messages: list[dict[str, Any]] = []
+    if prompt.get_system_prompt() is not None:
+        messages.append({"role": "system", "content": prompt.get_system_prompt()})
+    for content in prompt.get_history(opts):
+        if content.message is not None:
+            plain = {RoleType.REQUESTER: "user", RoleType.RESPONDER: "assistant"}[content.role_type]
+            message = {"role": plain, "content": content.message, **content.fields}
+            messages.append({key: value for key, value in message.items() if value is not None})
+    return messages
+
+
+def prompt_of_messages(
+    messages: Sequence[Mapping[str, Any]], prompt_class: Callable[[], AbstractChatPrompt], *, open_reply: bool = True
+) -> AbstractChatPrompt:
+    """A prompt that holds ``messages``; a leading system message becomes its system text.
+
+    Args:
+        messages: OpenAI-style, ``content`` a string or a list of text parts.
+        prompt_class: a prompt class, or anything that makes a prompt when called.
+        open_reply: open a reply when the last message is not the model's.
+
+    Raises:
+        MessageTypeError: a message has no role, or its content is not text.
+        RoleOrderError: a role has no place where it stands.
+    """
+    prompt = new_prompt(prompt_class)
+    add_message = getattr(prompt, "add_message", None)
+    role = ""
+    for number, message in enumerate(messages):
+        role, content, _ = check_message(message)
+        if add_message:
+            add_message(message)
+        elif role in ("system", "developer") and number == 0:
+            prompt.set_system_prompt(content or "")
+        elif role == "user":
+            prompt.add_requester_msg(content or "")
+        elif role == "assistant":
+            prompt.add_responder_msg(content or "")
+        else:
+            raise RoleOrderError(
+                f"message {number + 1} has role {role!r}, which has no place there in {type(prompt).__name__}"
+            )
+    if open_reply and messages and role != "assistant":
+        prompt.add_responder_msg(None)
+    return prompt
+
+
+def check_message(message: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
+    """The role, the text and the other fields of an OpenAI-style message.
+
+    Raises:
+        MessageTypeError: it has no role, or its content is not text.
+        PromptError: its role is none of ``ROLES``.
+    """
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        raise MessageTypeError(f'a message is an object with "role" and "content", not {message!r:.80}')
+    if message["role"] not in ROLES:
+        raise PromptError(f"no role is called {message['role']!r:.80}: roles are {', '.join(ROLES)}")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(_part(part) for part in content)
+    if content is not None and not isinstance(content, str):
+        raise MessageTypeError(f"the content of a {message['role']} message must be text, not {type(content).__name__}")
+    fields = {key: value for key, value in message.items() if key != "content" or content is None}
+    return (
+        message["role"],
+        content,
+        {} if fields.keys() == {"role"} and message["role"] in ("user", "assistant") else fields,
+    )
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
+        return str(part["text"])
+    raise MessageTypeError(f'a part of a message must be {{"type": "text", "text": …}}, not {part!r:.80}')
+
+
+def dialogue_of(prompt: AbstractChatPrompt, *, id: str = "", labels: Mapping[str, Any] | None = None) -> Dialogue:
+    """The dialogue that a prompt holds.
+
+    Raises:
+        DialogueError: it is empty, or does not alternate between question and answer.
+    """
+    return Dialogue.from_dict({"id": id, "labels": labels, "messages": messages_of(prompt)})
+
+
+def write_dialogues(path: str | Path, dialogues: Iterable[Dialogue]) -> int:
+    """Write dialogues as JSON lines that ``read_dialogues`` reads, whole or not at all; return how many.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path, count = Path(path), 0
+    try:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
+            try:
+                for dialogue in dialogues:
+                    file.write(json.dumps(dialogue.to_dict(), ensure_ascii=_needs_escapes(dialogue)) + "\n")
+                    count += 1
+            except BaseException:
+                os.unlink(file.name)
+                raise
+        os.replace(file.name, path)
+    except OSError as error:
+        raise OutputError(f"cannot write dialogues to {path}: {error.strerror}") from error
+    return count
+
+
+def _needs_escapes(dialogue: Dialogue) -> bool:
+    """Whether a text holds a lone surrogate, which UTF-8 cannot write but a JSON escape can."""
+    try:
+        json.dumps(dialogue.to_dict(), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False

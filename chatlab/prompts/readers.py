@@ -1,0 +1,211 @@
+"""How text becomes token ids, for the tokenizers that can also say which characters each id came from.
+
+A reader gives ids with offsets, knows which ids are added tokens, and can read a stretch of text as if
+no control token existed. For Rust tokenizers that is a twin in which every control token is renamed to
+something nobody can type: in the added tokens, so that it is not matched, and in the vocabulary, so that
+no merge can build it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from chatlab.errors import ControlTokenError, EncodeError
+
+# Phi-3's repository once unset the special flag of </s>: the spelling tells what the flag forgot.
+_CONTROL_SPELLING = re.compile(
+    r"<\|[^<>|]+\|>|<｜[^<>｜]+｜>|</?(?:s|unk|pad|mask|cls|sep|bos|eos|eod|eot|eom)>|\[/?[A-Z_]{3,}\]"
+)
+
+
+class Token(NamedTuple):
+    """An id and the characters it came from: code points, end exclusive."""
+
+    token_id: int
+    start: int
+    end: int
+
+
+class Reader(ABC):
+    """What the control-token law asks of a tokenizer."""
+
+    name: str
+    added: Mapping[int, str]
+    """Added tokens that are not mere whitespace: each could stand for something the format says."""
+    special: frozenset[int]
+    """Those that are control tokens by the tokenizer's own word."""
+    unk_id: int | None
+
+    @abstractmethod
+    def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
+        """The tokens of ``text``, control tokens among them."""
+
+    @abstractmethod
+    def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
+        """The ids of ``stretch`` with no control token in it, where it stands after the token ``after``."""
+
+    @cached_property
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The ids that ``add_special_tokens=True`` puts before and after a text."""
+        bare = [token.token_id for token in self.read("a")]
+        full = [token.token_id for token in self.read("a", add_special_tokens=True)]
+        at = next((i for i in range(len(full) - len(bare) + 1) if full[i : i + len(bare)] == bare), len(full))
+        return full[:at], full[at + len(bare) :]
+
+
+class RustReader(Reader):
+    """A raw ``tokenizers.Tokenizer``, or the one inside a fast AutoTokenizer."""
+
+    def __init__(self, rust: RustTokenizer, *, name: str, special_ids: frozenset[int] = frozenset()) -> None:
+        self._rust = rust
+        self.name = name
+        tokens = rust.get_added_tokens_decoder()
+        self.added = {i: token.content for i, token in tokens.items() if not token.content.isspace()}
+        spelled = {i for i, token in tokens.items() if token.special or _CONTROL_SPELLING.fullmatch(token.content)}
+        self.special = special_ids.union(spelled).intersection(self.added)
+        self.unk_id = _unk_id(rust)
+        self._twins: dict[frozenset[int], tuple[RustTokenizer, dict[int, str]]] = {}
+
+    def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
+        """The tokens of ``text``, control tokens among them."""
+        encoding = self._encode(self._rust, text, add_special_tokens)
+        return [Token(i, start, end) for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
+        """The ids of ``stretch`` from the twin; a renamed control token before it stands for ``after``."""
+        if control not in self._twins:
+            self._twins[control] = self._twin(control)
+        twin, renamed = self._twins[control]
+        if after is None:
+            ids: list[int] = self._encode(twin, stretch, False).ids
+            return ids
+        encoding = self._encode(twin, renamed[after] + stretch, False)
+        head = next(n for n, (_, end) in enumerate(encoding.offsets) if end >= len(renamed[after]))
+        return list(encoding.ids[head + 1 :])
+
+    def _twin(self, control: frozenset[int]) -> tuple[RustTokenizer, dict[int, str]]:
+        nonce = secrets.token_hex(8)
+        renamed = {i: f"\U0010fff0{nonce}.{i}\U0010fff1" for i in control}
+        state = _renamed(json.loads(self._rust.to_str()), {self.added[i]: name for i, name in renamed.items()})
+        twin = RustTokenizer.from_str(json.dumps(state))
+        return twin, renamed
+
+    def _encode(self, rust: RustTokenizer, text: str, add_special_tokens: bool) -> Any:
+        try:
+            return rust.encode(text, add_special_tokens=add_special_tokens)
+        except (TypeError, UnicodeEncodeError) as error:
+            raise EncodeError(f"{self.name} cannot encode the text: {error}") from error
+
+
+class SpanReader(Reader):
+    """A tokenizer of ``chatlab.tokenizers`` that keeps offsets but is no Rust pipeline, such as SentencePiece."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.name = tokenizer.name
+        self.added = {i: text for text, i in tokenizer.special_strs.items() if not text.isspace()}
+        self.special = frozenset(self.added)
+        self.unk_id = tokenizer.unk_id
+
+    def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
+        """The tokens of ``text``, control tokens among them."""
+        encoding = self._tokenizer.encode_spans(text, add_special_tokens=add_special_tokens)
+        if encoding.spans is None:
+            raise ControlTokenError(
+                f"{self.name} keeps no offsets, so control tokens in messages cannot be told from the format's: "
+                "load its fast version, or pass allow_control_tokens=True if every message is trusted"
+            )
+        return [Token(i, start, end) for i, (start, end) in zip(encoding.token_ids, encoding.spans, strict=True)]
+
+    def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
+        """The ids of ``stretch``, cut inside each control token so that none is whole."""
+        bare = self._tokenizer.change("prefix_never") or self._tokenizer
+        ids: list[int] = []
+        for number, part in enumerate(_cut(stretch, [self.added[i] for i in control])):
+            if number:
+                ids += bare.encode(part)
+            elif after is None:
+                ids += self._tokenizer.encode(part)
+            else:
+                ids += self._tokenizer.encode(self.added[after] + part)[1:]
+        return ids
+
+
+def reader_of(tokenizer: Any) -> Reader:
+    """The reader of a tokenizer; made once a tokenizer, and anew when its vocabulary grows.
+
+    Raises:
+        ControlTokenError: the tokenizer is of a kind that keeps no offsets.
+    """
+    return _reader_of(tokenizer, len(tokenizer) if hasattr(tokenizer, "__len__") else -1)
+
+
+@lru_cache(maxsize=16)
+def _reader_of(tokenizer: Any, _: int) -> Reader:
+    if isinstance(tokenizer, RustTokenizer):
+        return RustReader(tokenizer, name="the tokenizer")
+    if hasattr(tokenizer, "backend_tokenizer"):
+        ids = frozenset(i for i in tokenizer.all_special_ids if i is not None)
+        return RustReader(tokenizer.backend_tokenizer, name=tokenizer.name_or_path, special_ids=ids)
+    if hasattr(tokenizer, "encode_spans"):
+        if hasattr(tokenizer, "state"):
+            rust = RustTokenizer.from_str(json.dumps(tokenizer.state))
+            return RustReader(rust, name=tokenizer.name, special_ids=frozenset(tokenizer.special_strs.values()))
+        return SpanReader(tokenizer)
+    raise ControlTokenError(
+        f"{type(tokenizer).__name__} keeps no offsets, so control tokens in messages cannot be told from the "
+        "format's: load its fast version, or pass allow_control_tokens=True if every message is trusted"
+    )
+
+
+def _unk_id(rust: RustTokenizer) -> int | None:
+    """The unknown token's id; a Unigram model keeps it by id, and only its JSON shows it."""
+    if type(rust.model).__name__ == "Unigram":
+        unk: int | None = json.loads(rust.to_str())["model"]["unk_id"]
+        return unk
+    found: int | None = rust.token_to_id(getattr(rust.model, "unk_token", None) or "")
+    return found
+
+
+def _renamed(state: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A ``tokenizer.json`` in which each control token goes by another name, under its own id."""
+    model = dict(state["model"])
+    vocab = model["vocab"]
+    if isinstance(vocab, dict):
+        model["vocab"] = {names.get(piece, piece): i for piece, i in vocab.items()}
+    else:
+        model["vocab"] = [[names.get(piece, piece), score] for piece, score in vocab]
+    if "merges" in model:
+        model["merges"] = [
+            merge for merge in map(_pair, model["merges"]) if not {*merge, "".join(merge)} & names.keys()
+        ]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    added = [
+        {**token, "content": names[token["content"]], "normalized": False} if token["content"] in names else token
+        for token in state["added_tokens"]
+    ]
+    return {**state, "model": model, "added_tokens": added, "post_processor": None, "truncation": None, "padding": None}
+
+
+def _pair(merge: str | list[str]) -> list[str]:
+    return merge.split(" ") if isinstance(merge, str) else merge
+
+
+def _cut(text: str, contents: list[str]) -> Iterator[str]:
+    """``text`` in parts, cut after the first character of each control token in it."""
+    pattern = re.compile("|".join(f"(?={re.escape(content)})" for content in contents if content))
+    start = 0
+    for found in pattern.finditer(text):
+        if found.start() + 1 > start:
+            yield text[start : found.start() + 1]
+            start = found.start() + 1
+    yield text[start:]

@@ -1,0 +1,205 @@
+"""Renders chat templates: here for those we trust, in a child process with limits for those we do not.
+
+Both use the sandboxed Jinja environment of transformers. The sandbox stops a template from reaching Python's
+internals, but nothing in it stops ``{{ 'a' * 10**9 }}``: only a process that can be killed, and that may not
+grow, does. This file is also the child's program, run by its path, so it imports nothing of chatlab at load.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NoReturn
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemplateLimits:
+    """What an untrusted template may use: seconds of time, bytes of memory above a bare child, characters of output."""
+
+    time_s: float = 1.0
+    memory_bytes: int = 512 * 2**20
+    output_len: int = 1_000_000
+
+
+def render(template: str, variables: Mapping[str, Any], *, clock: datetime | None = None) -> str:
+    """Render a trusted template; ``clock`` is what ``strftime_now`` tells, now when it is None.
+
+    Raises:
+        TemplateError: the template is broken or refuses its messages.
+    """
+    from chatlab.errors import TemplateError
+
+    try:
+        return str(_compiled(template, clock, False).render(**variables))
+    except Exception as error:
+        # A template is foreign code: whatever it raises, the template is what failed.
+        raise TemplateError(f"the chat template failed: {type(error).__name__}: {error}") from error
+
+
+def render_untrusted(
+    template: str,
+    variables: Mapping[str, Any],
+    *,
+    clock: datetime | None = None,
+    limits: TemplateLimits = TemplateLimits(),
+) -> str:
+    """Render a template in a child process that is killed when it oversteps a limit.
+
+    Raises:
+        TemplateError: the template is broken, refuses its messages, or reaches for Python's internals.
+        TemplateLimitError: it took too much time, memory or output.
+    """
+    from chatlab.errors import TemplateError, TemplateLimitError
+
+    request = {
+        "template": template,
+        "variables": variables,
+        "clock": clock.isoformat() if clock else None,
+        "output_len": limits.output_len,
+    }
+    try:
+        line = json.dumps(request).encode() + b"\n"
+    except TypeError as error:
+        raise TemplateError(f"an untrusted chat template gets plain data only: {error}") from error
+    with _LOCK:
+        answer = _child(limits.memory_bytes).ask(line, limits)
+    if "text" in answer:
+        return str(answer["text"])
+    wrong = TemplateLimitError if answer["limit"] else TemplateError
+    raise wrong(f"the untrusted chat template {answer['error']}")
+
+
+@lru_cache(maxsize=64)
+def _compiled(template: str, clock: datetime | None, strict: bool) -> Any:
+    from transformers.utils.chat_template_utils import _cached_compile_jinja_template
+
+    environment = _cached_compile_jinja_template("").environment
+    if clock is not None:
+        environment.globals["strftime_now"] = clock.strftime
+    if strict:
+        # Jinja's own answer is a value that prints as nothing; an untrusted template that tries gets no second try.
+        environment.unsafe_undefined = _refuse
+    return environment.from_string(template)
+
+
+def _refuse(obj: Any, attribute: str) -> NoReturn:
+    from jinja2.exceptions import SecurityError
+
+    raise SecurityError(f"access to {attribute!r} of a {type(obj).__name__}")
+
+
+class _Child:
+    """A process that renders one template after another until one oversteps."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.memory_bytes, self.pid = memory_bytes, os.getpid()
+        environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", os.path.abspath(__file__), str(memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "USE_TORCH": "0"},
+        )
+        self._read(time.monotonic() + 60, "could not be rendered: its process did not start")
+
+    def ask(self, line: bytes, limits: TemplateLimits) -> dict[str, Any]:
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(line)
+            self._process.stdin.flush()
+        except OSError:
+            return {"limit": False, "error": "could not be rendered: its process did not start (it needs Linux)"}
+        return self._read(time.monotonic() + limits.time_s, f"took longer than {limits.time_s} s")
+
+    def alive(self) -> bool:
+        return self.pid == os.getpid() and self._process.poll() is None
+
+    def kill(self) -> None:
+        if self.pid == os.getpid():
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                if pipe:
+                    pipe.close()
+
+    def _read(self, deadline: float, late: str) -> dict[str, Any]:
+        assert self._process.stdout
+        descriptor, parts = self._process.stdout.fileno(), list[bytes]()
+        while not (parts and parts[-1].endswith(b"\n")):
+            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            part = os.read(descriptor, 1 << 16) if ready else b""
+            if not part:
+                self.kill()
+                return {"limit": True, "error": late if not ready else "ended its process: too much memory"}
+            parts.append(part)
+        answer: dict[str, Any] = json.loads(b"".join(parts))
+        return answer
+
+
+_LOCK = threading.Lock()
+_CHILDREN: list[_Child] = []
+
+
+@atexit.register
+def _end_children() -> None:
+    for child in _CHILDREN:
+        child.kill()
+
+
+def _child(memory_bytes: int) -> _Child:
+    """The running child, or a new one."""
+    for child in list(_CHILDREN):
+        if child.alive() and child.memory_bytes == memory_bytes:
+            return child
+        child.kill()
+        _CHILDREN.remove(child)
+    _CHILDREN.append(_Child(memory_bytes))
+    return _CHILDREN[0]
+
+
+def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What the child says to one request."""
+    clock = datetime.fromisoformat(request["clock"]) if request["clock"] else None
+    parts, length = list[str](), 0
+    try:
+        for part in _compiled(request["template"], clock, True).generate(**request["variables"]):
+            length += len(part)
+            if length > request["output_len"]:
+                return {"limit": True, "error": f"wrote more than {request['output_len']} characters"}
+            parts.append(part)
+    except (MemoryError, RecursionError) as error:
+        return {"limit": True, "error": f"took too much memory ({type(error).__name__})"}
+    except Exception as error:
+        return {"limit": False, "error": f"failed: {type(error).__name__}: {str(error)[:500]}"}
+    return {"text": "".join(parts)}
+
+
+def _serve(memory_bytes: int) -> None:
+    """The child's life: load, say so, give up the right to grow, then answer line by line until stdin ends."""
+    import resource
+
+    from transformers.utils.chat_template_utils import _cached_compile_jinja_template
+
+    _cached_compile_jinja_template("{{ messages }}").render(messages=[])
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + memory_bytes, size + memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    print(json.dumps({"text": "ready"}), flush=True)
+    for line in sys.stdin.buffer:
+        print(json.dumps(_answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

@@ -1,0 +1,161 @@
+"""A class beside the tokenizer's own template: equal where it should be, and each fault by its name where not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from chatlab.errors import PromptError, TemplateError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.chatml import ChatPromptChatML
+from chatlab.prompts.dialogue import Dialogue, Turn
+from chatlab.prompts.difference import Fault, TemplateComparison, compare_with_template
+from chatlab.prompts.gemma import ChatPromptGemma
+from chatlab.prompts.mistral import ChatPromptMistralV3
+from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
+from chatlab.prompts.vicuna import ChatPromptVicuna
+from tests.prompts.small_tokenizers import encodable_dialogues
+from tests.prompts.templates import CHATML, DROPPING, GEMMA, MISTRAL, fast_tokenizer
+
+DIALOGUE = Dialogue(
+    id="d",
+    system="Be brief.",
+    turns=(Turn(user="Hi", assistant="Hello"), Turn(user="Who?", assistant="Me"), Turn(user="Why?")),
+)
+NO_SYSTEM = Dialogue(id="n", turns=DIALOGUE.turns)
+
+
+def compared(cls, template, dialogues=(DIALOGUE,), kind="byte bpe", **tokens):
+    return compare_with_template(cls, fast_tokenizer(kind, template, **tokens), dialogues)
+
+
+@pytest.mark.parametrize(
+    ("cls", "template", "kind", "bos"),
+    [
+        (ChatPromptChatML, CHATML, "byte bpe", None),
+        (ChatPromptPhi3Medium, DROPPING, "right-stripping", None),
+        (ChatPromptMistralV3, MISTRAL, "llama2 and mistral", "<s>"),
+        (ChatPromptGemma, GEMMA, "metaspace first", "<bos>"),
+    ],
+)
+def test_a_class_equals_its_template_on_the_embedded_dialogues(cls, template, kind, bos):
+    dialogues = [d for d in encodable_dialogues() if sum(len(t.user) for t in d.turns) < 500][::8]
+    if template is GEMMA:
+        dialogues = [d for d in dialogues if d.system is None]
+    result = compared(cls, template, dialogues, kind, bos=bos, eos="</s>")
+    assert result.prompts > 150
+    assert result.same_text == result.same_ids == result.prompts, result.differences[0].text_edits()
+
+
+def faults(result, side):
+    return {fault for (fault, whose) in result.findings if whose == side}
+
+
+def test_double_bos_is_named():
+    class AsksForMore(ChatPromptMistralV3):
+        add_special_tokens = True
+
+    result = compared(AsksForMore, MISTRAL, kind="bos and eos added", bos="<s>", eos="</s>")
+    assert Fault.DOUBLE_BOS in faults(result, "class")
+    assert Fault.DOUBLE_BOS in faults(result, "template")
+    details = {f.side: f.detail for f in result.differences[0].findings if f.fault is Fault.DOUBLE_BOS}
+    assert details["class"] == "the ids begin with [0, 0]"
+    assert "with add_special_tokens=True" in details["template"]
+    assert Fault.DOUBLE_BOS not in faults(compared(ChatPromptChatML, CHATML), "class")
+
+
+def test_missing_bos_is_named():
+    class Forgets(ChatPromptMistralV3):
+        format = ChatPromptMistralV3.format.__class__(**{**vars(ChatPromptMistralV3.format), "head": ""})
+
+    result = compared(Forgets, MISTRAL, kind="llama2 and mistral", bos="<s>", eos="</s>")
+    assert Fault.MISSING_BOS in faults(result, "class")
+
+
+def test_a_trailing_space_is_named():
+    class Spaced(ChatPromptChatML):
+        def create_prompt(self, opts=None):
+            return super().create_prompt(opts) + " "
+
+    result = compared(Spaced, CHATML)
+    assert faults(result, "class") >= {Fault.TRAILING_SPACE}
+    assert faults(result, "template") == set()
+    (edit,) = result.differences[0].text_edits()
+    assert (edit.class_part, edit.template_part) == (" ", "")
+    assert result.differences[0].id_edits()
+
+
+def test_a_missing_generation_prompt_is_named():
+    class Closed(ChatPromptChatML):
+        def create_prompt(self, opts=None):
+            return super().create_prompt(opts).removesuffix("<|im_start|>assistant\n")
+
+    assert faults(compared(Closed, CHATML), "class") == {Fault.MISSING_GENERATION_PROMPT}
+    without = CHATML.replace("{%- if add_generation_prompt %}", "{%- if false %}")
+    assert faults(compared(ChatPromptChatML, without), "template") == {Fault.MISSING_GENERATION_PROMPT}
+
+
+def test_a_dropped_system_prompt_is_named():
+    result = compared(ChatPromptPhi3, DROPPING, kind="right-stripping")
+    assert faults(result, "template") == {Fault.SYSTEM_DROPPED}
+    assert result.findings[Fault.SYSTEM_DROPPED, "template"] == 3
+    assert compared(ChatPromptPhi3, DROPPING, [NO_SYSTEM], kind="right-stripping").findings == {}
+
+
+def test_a_broken_prefix_is_named():
+    """Mistral's system text moves to the last question, so no earlier render begins the next."""
+    result = compared(ChatPromptMistralV3, MISTRAL, kind="llama2 and mistral", bos="<s>", eos="</s>")
+    assert Fault.PREFIX_BROKEN in faults(result, "class")
+    assert Fault.PREFIX_BROKEN in faults(result, "template")
+    assert (
+        compared(ChatPromptMistralV3, MISTRAL, [NO_SYSTEM], kind="llama2 and mistral", bos="<s>", eos="</s>").findings
+        == {}
+    )
+
+
+def test_a_refusing_template_is_named_and_the_rest_goes_on():
+    result = compared(ChatPromptGemma, GEMMA, [DIALOGUE, NO_SYSTEM], kind="metaspace first", bos="<bos>")
+    assert result.findings == {(Fault.REFUSED, "template"): 3}
+    assert (result.prompts, result.same_text) == (6, 3)
+    assert result.differences[0].template_text is None
+    assert result.differences[0].first_differing_offset() is None
+
+
+def test_the_first_differing_offset_is_a_code_point():
+    difference = compared(ChatPromptVicuna, CHATML).differences[0]
+    offset = difference.first_differing_offset()
+    assert difference.class_text[:offset] == difference.template_text[:offset]
+    assert difference.class_text[offset] != difference.template_text[offset]
+    text = difference.class_text
+    for edit in reversed(difference.text_edits()):
+        text = text[: edit.class_span[0]] + edit.template_part + text[edit.class_span[1] :]
+    assert text == difference.template_text
+    ids = difference.class_ids
+    for edit in reversed(difference.id_edits()):
+        ids = ids[: edit.class_span[0]] + edit.template_part + ids[edit.class_span[1] :]
+    assert ids == difference.template_ids
+
+
+def test_the_result_is_plain_data_and_speaks():
+    result = compared(ChatPromptPhi3, DROPPING, [DIALOGUE] * 3, kind="right-stripping")
+    assert TemplateComparison.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+    assert "ChatPromptPhi3 against the template of" in str(result)
+    assert "system prompt dropped (template): 9 prompts" in str(result)
+
+
+def test_many_differences_are_counted_and_few_are_kept():
+    tokenizer = fast_tokenizer("right-stripping", DROPPING)
+    result = compare_with_template(ChatPromptPhi3, tokenizer, [DIALOGUE] * 10, keep=4)
+    assert (result.prompts, len(result.differences)) == (30, 4)
+
+
+def test_no_template_and_no_class_are_typed_errors():
+    with pytest.raises(TemplateError, match="no default chat template"):
+        compared(ChatPromptChatML, None)
+
+    class NoText(AbstractChatPrompt):
+        pass
+
+    with pytest.raises(PromptError, match="NoText has no create_prompt"):
+        compared(NoText, CHATML)

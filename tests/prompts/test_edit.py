@@ -1,0 +1,63 @@
+"""Whole turns are edited, branched and cut; what is left fits the budget, and one turn more would not."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlab.errors import DialogueError
+from chatlab.prompts.dialogue import Dialogue, Turn
+from chatlab.prompts.edit import branch, count_tokens, edit_turn, fill_prompt, truncate
+from chatlab.prompts.registry import prompt_class
+from tests.prompts.small_tokenizers import small_tokenizers
+
+TWO = Dialogue(id="d", turns=(Turn(user="a", assistant="b"), Turn(user="c", assistant="d")), system="S")
+
+
+def test_a_turn_is_edited_and_the_others_stay():
+    edited = edit_turn(TWO, 1, user="x")
+    assert edited.turns == (Turn(user="x", assistant="b"), TWO.turns[1])
+    assert edit_turn(TWO, 2, assistant="y").turns == (TWO.turns[0], Turn(user="c", assistant="y"))
+    assert TWO.turns[0].user == "a"
+    assert edited.system == "S"
+
+
+def test_a_branch_asks_again():
+    assert branch(TWO, 2).turns == (TWO.turns[0], Turn(user="c"))
+    other = branch(TWO, 1, user="x")
+    assert (other.id, other.turns) == ("d/1", (Turn(user="x"),))
+
+
+@pytest.mark.parametrize("number", [0, 3, -1])
+def test_a_turn_that_is_not_there_is_a_typed_error(number):
+    for act in (edit_turn, branch):
+        with pytest.raises(DialogueError, match="has turns 1 to 2"):
+            act(TWO, number)
+
+
+@given(
+    st.lists(st.text(max_size=30), min_size=1, max_size=8),
+    st.integers(1, 400),
+    st.sampled_from(["chatml", "mistral-v3", "vicuna"]),
+)
+def test_the_newest_turns_that_fit_are_kept(texts, max_tokens, style):
+    """Against the slow reference: drop one turn after the other until the prompt fits."""
+    tokenizer, cls = small_tokenizers()["byte bpe"], prompt_class(style)
+    dialogue = Dialogue(id="d", turns=tuple(Turn(user=t, assistant=t[::-1]) for t in texts), system="S")
+    fitting = [
+        kept
+        for dropped in range(len(texts))
+        if count_tokens(kept := Dialogue(id="d", turns=dialogue.turns[dropped:], system="S"), cls, tokenizer)
+        <= max_tokens
+    ]
+    if fitting:
+        assert truncate(dialogue, cls, tokenizer, max_tokens=max_tokens) == fitting[0]
+    else:
+        with pytest.raises(DialogueError, match="its last turn alone is"):
+            truncate(dialogue, cls, tokenizer, max_tokens=max_tokens)
+
+
+def test_a_last_turn_without_an_answer_opens_its_reply():
+    prompt = fill_prompt(branch(TWO, 2), prompt_class("chatml"))
+    assert prompt.create_prompt().endswith("c<|im_end|>\n<|im_start|>assistant\n")
