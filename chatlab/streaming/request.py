@@ -9,7 +9,7 @@ from typing import Any, Literal
 from chatlab.buffering.scanner import Replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineError, RoleOrderError
+from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.reply import Reply
@@ -36,7 +36,10 @@ class Request:
     def reply(self, row: int = 0) -> Reply:
         """An empty reply to this request."""
         decode = self.tokenizer.decoder(skip_special_tokens=self.skip_special_tokens)
-        detokenizer = StreamingDetokenizer(decode, self.prompt_ids, self.special_ids)
+        try:
+            detokenizer = StreamingDetokenizer(decode, self.prompt_ids, self.special_ids)
+        except Exception as error:
+            raise GenerationError(f"the decoder failed on the prompt: {type(error).__name__}: {error}") from error
         return Reply(self.tokenizer, detokenizer, replacements=self.replacements, stops=self.params.stop, row=row)
 
 
