@@ -64,7 +64,8 @@ class LocalEngine(Engine):
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._lock = threading.Lock()
         self._requests: list[_Request] = []
-        self._worker: threading.Thread | None = None
+        self._worker = threading.Thread()
+        self._working = False
         self._closed = False
 
     def submit(
@@ -81,7 +82,8 @@ class LocalEngine(Engine):
             if self._closed:
                 raise EngineClosed("this LocalEngine was closed: build a new one around the same model")
             self._requests.append(request)
-            if self._worker is None:
+            if not self._working:
+                self._working = True
                 self._worker = threading.Thread(target=self._work, name="chatlab-local-engine", daemon=True)
                 self._worker.start()
         return TokenStream(request.emitter, prompt_len=len(token_ids), seed=seed)
@@ -105,19 +107,18 @@ class LocalEngine(Engine):
         """Wait until no request and no thread is left; tell whether that came within ``timeout`` seconds."""
         with self._lock:
             worker = self._worker
-        if worker is not None:
+        if worker.ident is not None:
             worker.join(timeout)
-        return worker is None or not worker.is_alive()
+        return not worker.is_alive()
 
     def close(self) -> None:
         """Cancel what runs, wait for the worker, and take no more requests. The model stays."""
         with self._lock:
             self._closed = True
-            worker = self._worker
             for request in self._requests:
                 request.emitter.cancel()
-        if worker is not None and worker is not threading.current_thread():
-            worker.join()
+        if self._worker is not threading.current_thread():
+            self.wait_idle()
 
     def forward(self, token_ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """Logits after the last of ``token_ids`` (1, tokens), float32, shape (1, vocabulary); ``cache`` grows."""
@@ -134,7 +135,7 @@ class LocalEngine(Engine):
             with self._lock:
                 requests = list(self._requests)
                 if not requests:
-                    self._worker = None
+                    self._working = False
                     return
             for request in requests:
                 end = request.advance(self._prefill_chunk_len)
