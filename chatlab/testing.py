@@ -25,7 +25,13 @@ SAMPLE_TEXT = (
 
 
 def tiny_llama(
-    vocab_len: int = 512, *, hidden_len: int = 64, layers: int = 2, heads: int = 4, context_len: int = 2048, seed: int = 0
+    vocab_len: int = 512,
+    *,
+    hidden_len: int = 64,
+    layers: int = 2,
+    heads: int = 4,
+    context_len: int = 2048,
+    seed: int = 0,
 ) -> Any:
     """A Llama with random weights, always the same ones for a seed; torch's own generator is left as it was.
 
@@ -52,7 +58,9 @@ def tiny_llama(
         return LlamaForCausalLM(config).eval()
 
 
-def tiny_tokenizer(family: Family = "byte-level", texts: Iterable[str] = SAMPLE_TEXT, *, vocab_len: int = 512) -> Tokenizer:
+def tiny_tokenizer(
+    family: Family = "byte-level", texts: Iterable[str] = SAMPLE_TEXT, *, vocab_len: int = 512
+) -> Tokenizer:
     """A small tokenizer of one family, trained here on a few lines, with ``<unk>``, ``<s>`` and ``</s>`` as ids 0, 1, 2.
 
     >>> tokenizer = tiny_tokenizer("byte-level")
@@ -69,7 +77,9 @@ def tiny_tokenizer(family: Family = "byte-level", texts: Iterable[str] = SAMPLE_
         rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         rust.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer: Any = trainers.BpeTrainer(vocab_size=vocab_len, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+        trainer: Any = trainers.BpeTrainer(
+            vocab_size=vocab_len, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        )
     elif family == "byte-fallback":
         rust = RustTokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
         rust.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
@@ -84,7 +94,9 @@ def tiny_tokenizer(family: Family = "byte-level", texts: Iterable[str] = SAMPLE_
         rust = RustTokenizer(models.Unigram())
         rust.pre_tokenizer = pre_tokenizers.Metaspace()
         rust.decoder = decoders.Metaspace()
-        trainer = trainers.UnigramTrainer(vocab_size=vocab_len, special_tokens=special, unk_token="<unk>", show_progress=False)
+        trainer = trainers.UnigramTrainer(
+            vocab_size=vocab_len, special_tokens=special, unk_token="<unk>", show_progress=False
+        )
     else:
         rust = RustTokenizer(models.WordPiece(unk_token="<unk>"))
         rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

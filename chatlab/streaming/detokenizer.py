@@ -137,4 +137,6 @@ class StreamingDetokenizer:
 
 def _anchors(text: str) -> bool:
     """Whether a window with this text keeps what follows it as it is."""
-    return bool(text.strip()) and not text.startswith(REPLACEMENT_CHARACTER) and not text.endswith(REPLACEMENT_CHARACTER)
+    return (
+        bool(text.strip()) and not text.startswith(REPLACEMENT_CHARACTER) and not text.endswith(REPLACEMENT_CHARACTER)
+    )

@@ -17,7 +17,24 @@ from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
 
 FAMILIES: list[Family] = ["byte-fallback", "byte-level", "unigram", "wordpiece"]
-ALPHABET = [*"aehlo .,'x\n\t[]", "  ", "\n    ", "日", "本", "あ", "한", "é", "e\u0301", "🔥", "👍🏽", "👩‍👩‍👧", "\u00a0", "▁", "hello ", " the"]
+ALPHABET = [
+    *"aehlo .,'x\n\t[]",
+    "  ",
+    "\n    ",
+    "日",
+    "本",
+    "あ",
+    "한",
+    "é",
+    "e\u0301",
+    "🔥",
+    "👍🏽",
+    "👩‍👩‍👧",
+    "\u00a0",
+    "▁",
+    "hello ",
+    " the",
+]
 texts = st.lists(st.sampled_from(ALPHABET), max_size=40).map("".join)
 cuts = st.randoms(use_true_random=False)
 
@@ -86,7 +103,9 @@ def real_tokenizer(folder: Path) -> Tokenizer:
 @pytest.mark.parametrize("name", REAL)
 @settings(max_examples=400)
 @given(text=texts, random=cuts)
-def test_joined_deltas_are_the_text_after_the_prompt_on_real_tokenizers(real: Path, name: str, text: str, random) -> None:
+def test_joined_deltas_are_the_text_after_the_prompt_on_real_tokenizers(
+    real: Path, name: str, text: str, random
+) -> None:
     check_law(real_tokenizer(real / REAL[name]), text, random)
 
 
@@ -106,7 +125,11 @@ def incremental(token_ids: Sequence[int]) -> str:
 def test_invalid_bytes_lose_no_character_and_rewrite_nothing(prompt: bytes, output: bytes, random) -> None:
     """Invariant I2: the valid characters are those of an incremental UTF-8 decoder."""
     detokenizer = StreamingDetokenizer(byte_decode, prompt)
-    deltas = in_pieces(detokenizer, output, random) if random else [*map(detokenizer.put, [[b] for b in output]), detokenizer.flush()]
+    deltas = (
+        in_pieces(detokenizer, output, random)
+        if random
+        else [*map(detokenizer.put, [[b] for b in output]), detokenizer.flush()]
+    )
     expected = incremental(prompt + output)[len(incremental(prompt).rstrip("\ufffd")) :]
     assert "".join(deltas).replace("\ufffd", "") == expected.replace("\ufffd", "")
 

@@ -24,7 +24,9 @@ def test_01_words_decoded_one_by_one_keep_the_space_between_them() -> None:
 
 def test_02_no_space_is_lost_after_a_newline() -> None:
     llama = Llama("▁def", "▁f():", "▁▁▁", "▁return", "▁1", "a", "▁b")
-    assert llama.text(llama.ids("<s>"), llama.ids("▁def", "▁f():", NL, "▁▁▁", "▁return", "▁1")).endswith("\n    return 1")
+    assert llama.text(llama.ids("<s>"), llama.ids("▁def", "▁f():", NL, "▁▁▁", "▁return", "▁1")).endswith(
+        "\n    return 1"
+    )
     assert llama.text(llama.ids("▁def"), llama.ids("a", NL, "▁b")) == "a\n b"
 
 
