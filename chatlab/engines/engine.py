@@ -132,12 +132,12 @@ class TokenStream:
     Dropping the last reference cancels the request, so nothing generates for nobody.
     """
 
-    def __init__(self, emitter: Emitter, *, prompt_len: int, seed: int) -> None:
+    def __init__(self, emitter: Emitter, *, prompt_len: int, seed: int | None) -> None:
         self._emitter = emitter
         self.prompt_len = prompt_len
         """Ids of the prompt."""
         self.seed = seed
-        """The seed that was used, also when none was given."""
+        """The seed that was used, also when none was given; ``None`` where none could repeat the reply."""
         self.end: EndEvent | None = None
         """The last event, once it was read."""
 

@@ -90,12 +90,7 @@ class LocalEngine(Engine):
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Prompt ids of messages by the tokenizer's chat template; text in them never becomes a control token."""
-        if self._chat_template is None:
-            return super().render(messages)
-        token_ids: list[int] = self._chat_template(
-            list(messages), add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
-        )
-        return token_ids
+        return super().render(messages) if self._chat_template is None else render_with(self._chat_template, messages)
 
     @property
     def active_len(self) -> int:
@@ -199,3 +194,11 @@ def end_ids(model: Any, tokenizer: Any = None) -> frozenset[int]:
         if eos is not None:
             return frozenset([eos] if isinstance(eos, int) else eos)
     return frozenset()
+
+
+def render_with(chat_template: Any, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Ids of messages by ``apply_chat_template``, opened for a reply."""
+    token_ids: list[int] = chat_template(
+        list(messages), add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+    )
+    return token_ids

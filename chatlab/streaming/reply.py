@@ -58,8 +58,8 @@ class StreamResult:
     """Tokens of the prompt."""
     dropped_turns: int
     """Turns left out of the prompt to fit the context."""
-    seed: int
-    """Repeats the reply when given again."""
+    seed: int | None
+    """Repeats the reply when given again; ``None`` where the engine has none that would."""
     ttft_s: float | None
     """Seconds to the first token; ``None`` when there was none."""
     total_s: float
@@ -143,7 +143,7 @@ class Reply:
             self.finish_reason = finish_reason
         return self._shown(text, raw, t, None)
 
-    def result(self, *, prompt_len: int, seed: int, dropped_turns: int = 0) -> StreamResult:
+    def result(self, *, prompt_len: int, seed: int | None, dropped_turns: int = 0) -> StreamResult:
         """The reply as a value, once it has ended."""
         times = self._times
         took = times[-1] - times[0] if len(times) > 1 else 0.0
