@@ -19,12 +19,17 @@ __all__ = [
     "AbstractChatPrompt",
     "ChatPromptMetaLlamaLlama2Chat",
     "ChatlabError",
+    "LocalEngine",
     "RoleType",
+    "SamplingParams",
     "SentenceStop",
     "StreamingDetokenizer",
     "TokFlow",
+    "astream",
+    "load_model",
     "load_tokenizer",
     "measure_drift",
+    "stream",
     "trace_echo",
 ]
 
@@ -32,12 +37,17 @@ _HOME = {
     "AbstractChatPrompt": "prompts.base",
     "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
     "ChatlabError": "errors",
+    "LocalEngine": "engines.local",
     "RoleType": "prompts.base",
+    "SamplingParams": "engines.sampling",
     "SentenceStop": "buffering.sentence_stop",
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
+    "astream": "streaming.stream",
+    "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
     "measure_drift": "echo.experiment",
+    "stream": "streaming.stream",
     "trace_echo": "echo.trace",
 }
 
@@ -46,11 +56,16 @@ if TYPE_CHECKING:
     from chatlab.buffering.tokflow import TokFlow as TokFlow
     from chatlab.echo.experiment import measure_drift as measure_drift
     from chatlab.echo.trace import trace_echo as trace_echo
+    from chatlab.engines.load import load_model as load_model
+    from chatlab.engines.local import LocalEngine as LocalEngine
+    from chatlab.engines.sampling import SamplingParams as SamplingParams
     from chatlab.errors import ChatlabError as ChatlabError
     from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt
     from chatlab.prompts.base import RoleType as RoleType
     from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
+    from chatlab.streaming.stream import astream as astream
+    from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
 
 

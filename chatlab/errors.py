@@ -19,7 +19,16 @@
     ├── EmbeddedDataError      a file that travels with chatlab is not there       (also FileNotFoundError)
     ├── EncodeError            text that no tokenizer can take, such as a lone surrogate (also ValueError)
     ├── TokenIdError           an id outside the vocabulary                        (also ValueError)
+    ├── ModelLoadError         a folder or hub id did not become a model
     ├── EngineError            generation failed or was asked for the impossible
+    │   ├── SamplingError      a sampling parameter is out of its bounds           (also ValueError)
+    │   ├── ContextLengthError the prompt leaves no room in the context            (also ValueError)
+    │   ├── EngineClosed       the engine was closed and takes no more requests
+    │   ├── GenerationError    the model, a processor or the decoder raised; ``__cause__`` is what it raised
+    │   └── RemoteError        a server refused, failed or broke off
+    │       ├── RemoteBusy     it is full (429, 503); ``retry_after`` says for how long
+    │       ├── RemoteCut      the stream ended without its mark of an end, so the answer is not whole
+    │       └── RemoteLacks    it cannot give what was asked for, such as token ids
     ├── RevisionCompareError   two revisions could not be compared
     └── OutputError            a result cannot be written where it was asked for   (also OSError)
 
@@ -108,8 +117,49 @@ class TokenIdError(ChatlabError, ValueError):
     """A token id outside the vocabulary."""
 
 
+class ModelLoadError(ChatlabError):
+    """A folder or hub id did not become a model."""
+
+
 class EngineError(ChatlabError):
     """Generation failed, or was asked for something the engine cannot do."""
+
+
+class SamplingError(EngineError, ValueError):
+    """A sampling parameter is out of its bounds."""
+
+
+class ContextLengthError(EngineError, ValueError):
+    """The prompt leaves no room for a reply in the context."""
+
+
+class EngineClosed(EngineError):
+    """The engine was closed and takes no more requests."""
+
+
+class GenerationError(EngineError):
+    """The model, a logits processor or the decoder raised; ``__cause__`` is what it raised."""
+
+
+class RemoteError(EngineError):
+    """A server refused a request, failed, or broke off."""
+
+
+class RemoteBusy(RemoteError):
+    """A server is full."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which the server wants to be asked again; ``None`` when it did not say."""
+
+
+class RemoteCut(RemoteError):
+    """A server's stream ended without its mark of an end, so the answer is not whole."""
+
+
+class RemoteLacks(RemoteError):
+    """A server cannot give what was asked for."""
 
 
 class RevisionCompareError(ChatlabError):

@@ -1,0 +1,284 @@
+"""The seam between a model and everything that reads it: ids in, events out, one end."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, Self
+
+from chatlab.engines.sampling import MAX_SEED, SamplingParams
+from chatlab.errors import ContextLengthError, EngineError, GenerationError, TokenIdError
+
+FinishReason = Literal["stop", "eos", "length", "cancelled", "error"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenEvent:
+    """One token of the reply."""
+
+    token_id: int
+    index: int
+    """Position in the reply, from 0."""
+    t: float
+    """Seconds since the request was submitted."""
+    logprob: float | None = None
+    """The model's own log probability of the token, where it was asked for."""
+    top_logprobs: tuple[tuple[int, float], ...] | None = None
+    """The likeliest ids with theirs, likeliest first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextEvent:
+    """A piece of the reply from a server that gives text and no ids."""
+
+    text: str
+    index: int
+    t: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EndEvent:
+    """The last event of every request: it comes exactly once, however the request ends."""
+
+    finish_reason: FinishReason
+    token_len: int
+    """How many events came before."""
+    t: float
+    error: EngineError | None = None
+    """What went wrong when the reason is ``error``; its ``__cause__`` is what the model raised."""
+
+
+Event = TokenEvent | TextEvent | EndEvent
+
+
+class Emitter:
+    """The engine's hand on a request: it stamps and delivers the events, and sees whether to go on.
+
+    Events wait in an unbounded queue, so a consumer that never reads cannot hold the engine up; their number
+    is bounded by ``max_new_tokens``.
+    """
+
+    def __init__(self, wake: Callable[[], None] | None = None) -> None:
+        """Begin the clock; ``wake`` is called when a consumer cancels, for engines that wait on something."""
+        self.cancelled = False
+        self.token_len = 0
+        self._wake = wake
+        self._queue: SimpleQueue[Event] = SimpleQueue()
+        self._sink: Callable[[Event], object] = self._queue.put
+        self._lock = threading.Lock()
+        self._ended = False
+        self._start = time.perf_counter()
+
+    def token(
+        self, token_id: int, logprob: float | None = None, top_logprobs: tuple[tuple[int, float], ...] | None = None
+    ) -> None:
+        """Deliver the next token."""
+        index, self.token_len = self.token_len, self.token_len + 1
+        t = time.perf_counter() - self._start
+        self._put(TokenEvent(token_id=token_id, index=index, t=t, logprob=logprob, top_logprobs=top_logprobs))
+
+    def text(self, text: str) -> None:
+        """Deliver the next piece of text, from a server that gives no ids."""
+        index, self.token_len = self.token_len, self.token_len + 1
+        self._put(TextEvent(text=text, index=index, t=time.perf_counter() - self._start))
+
+    def end(self, finish_reason: FinishReason, error: BaseException | None = None) -> None:
+        """Deliver the end; a second call is ignored, because the first one tells what happened."""
+        if self._ended:
+            return
+        self._ended = True
+        t = time.perf_counter() - self._start
+        typed = None if error is None else as_engine_error(error)
+        self._put(EndEvent(finish_reason=finish_reason, token_len=self.token_len, t=t, error=typed))
+
+    def cancel(self) -> None:
+        """Ask the engine to stop before its next step."""
+        self.cancelled = True
+        if self._wake is not None:
+            self._wake()
+
+    def get(self, timeout: float | None = None) -> Event:
+        """The next event; raises ``queue.Empty`` after ``timeout`` seconds."""
+        return self._queue.get(timeout=timeout)
+
+    def subscribe(self, sink: Callable[[Event], object]) -> None:
+        """Hand events to ``sink`` from now on, in the engine's thread; those that waited come first."""
+        with self._lock:
+            while not self._queue.empty():
+                sink(self._queue.get())
+            self._sink = sink
+
+    def _put(self, event: Event) -> None:
+        with self._lock:
+            try:
+                self._sink(event)
+            except Exception:
+                # The consumer is gone (a closed event loop, say): its fault must not reach the engine's other requests.
+                self.cancelled, self._sink = True, _nowhere
+
+
+def _nowhere(event: Event) -> None:
+    pass
+
+
+class TokenStream:
+    """The consumer's hand on a request: an iterator of its events that ends after the ``EndEvent``.
+
+    Dropping the last reference cancels the request, so nothing generates for nobody.
+    """
+
+    def __init__(self, emitter: Emitter, *, prompt_len: int, seed: int | None) -> None:
+        self._emitter = emitter
+        self.prompt_len = prompt_len
+        """Ids of the prompt."""
+        self.seed = seed
+        """The seed that was used, also when none was given; ``None`` where none could repeat the reply."""
+        self.end: EndEvent | None = None
+        """The last event, once it was read."""
+
+    def __iter__(self) -> Iterator[Event]:
+        return self
+
+    def __next__(self) -> Event:
+        if self.end is not None:
+            raise StopIteration
+        return self._seen(self._emitter.get())
+
+    def get(self, timeout: float) -> Event:
+        """The next event.
+
+        Raises:
+            TimeoutError: none came within ``timeout`` seconds. The request goes on.
+        """
+        try:
+            return self._seen(self._emitter.get(timeout))
+        except Empty:
+            raise TimeoutError(f"no event within {timeout} s: the engine is busy, or wait longer") from None
+
+    def subscribe(self, callback: Callable[[Event], object]) -> None:
+        """Be called with each event, in the engine's thread, instead of reading them here.
+
+        The callback must return soon and must not raise; asyncio hands over with ``call_soon_threadsafe``.
+        """
+        self._emitter.subscribe(lambda event: callback(self._seen(event)))
+
+    def cancel(self) -> None:
+        """Ask the engine to stop; it takes effect within one step, and the ``EndEvent`` still comes."""
+        self._emitter.cancel()
+
+    def __del__(self) -> None:
+        self._emitter.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.cancel()
+
+    def _seen(self, event: Event) -> Event:
+        if isinstance(event, EndEvent):
+            self.end = event
+        return event
+
+
+class Engine(ABC):
+    """Something that continues token ids.
+
+    **Law L6.** Same ids, same seed, same params give the same ids, alone or among others, where the engine says
+    so. A cancel takes effect within one step. An exception reaches the consumer within one step, as the typed
+    error of the one ``EndEvent`` that every accepted request gets.
+    """
+
+    tokenizer: Any = None
+    """The tokenizer of the model, for those who come with text; ``None`` where only ids go in."""
+    eos_ids: frozenset[int] = frozenset()
+    """Ids that end a reply."""
+
+    @abstractmethod
+    def submit(
+        self, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
+    ) -> TokenStream:
+        """Begin a request and return its events.
+
+        Args:
+            prompt_ids: what the model reads; one id or more.
+            params: how to go on; the defaults of :class:`SamplingParams` when left out. Stop *strings* are the
+                business of :func:`chatlab.streaming.stream.stream`, which knows text.
+            seed: stands in for ``params.seed``.
+
+        Raises:
+            ContextLengthError: the prompt fills the context.
+            TokenIdError: an id is outside the vocabulary, or there is none.
+            EngineClosed: the engine was closed.
+        """
+
+    @property
+    @abstractmethod
+    def active_len(self) -> int:
+        """How many requests have not ended."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Cancel what runs and take no more requests; a second call does nothing."""
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Prompt ids of messages (``role``, ``content``), by the model's own chat template.
+
+        Raises:
+            EngineError: this engine has no chat template.
+        """
+        raise EngineError(f"this {type(self).__name__} has no chat template: give a prompt class, text or ids")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def check_prompt(prompt_ids: Sequence[int], *, vocab_len: int | None, context_len: int) -> list[int]:
+    """The ids as a list, when a model can take them.
+
+    Raises:
+        TokenIdError: there is no id, or one is not in ``0 <= id < vocab_len``.
+        ContextLengthError: they leave no room for one more token.
+    """
+    token_ids = [int(token_id) for token_id in prompt_ids]
+    if not token_ids:
+        raise TokenIdError("the prompt has no token ids: a model needs at least one, such as its <s>")
+    if (low := min(token_ids)) < 0 or (vocab_len is not None and max(token_ids) >= vocab_len):
+        wrong = low if low < 0 else max(token_ids)
+        raise TokenIdError(f"token id {wrong} is outside the vocabulary (0 <= id < {vocab_len or 'its length'})")
+    if len(token_ids) >= context_len:
+        raise ContextLengthError(
+            f"the prompt has {len(token_ids)} tokens and the context {context_len}: no room for a reply. "
+            "Shorten it, raise context_len where the model allows, or let stream(..., overflow='drop_turns') leave "
+            "out the oldest turns."
+        )
+    return token_ids
+
+
+def pick_seed(params: SamplingParams, seed: int | None) -> int:
+    """The seed of a request: the one given, else the parameters' own, else a new one."""
+    if seed is not None:
+        return SamplingParams(seed=seed).seed or 0
+    return secrets.randbelow(MAX_SEED) if params.seed is None else params.seed
+
+
+def hidden_ids(engine: Engine, params: SamplingParams, special_ids: Collection[int]) -> frozenset[int]:
+    """Ids that are never shown: special tokens, and whatever ends a reply."""
+    return frozenset(special_ids) | engine.eos_ids | frozenset(params.stop_ids)
+
+
+def as_engine_error(error: BaseException) -> EngineError:
+    """``error`` itself when it is typed, else a ``GenerationError`` that has it as ``__cause__``."""
+    if isinstance(error, EngineError):
+        return error
+    typed = GenerationError(f"generation failed: {type(error).__name__}: {error}")
+    typed.__cause__ = error
+    return typed

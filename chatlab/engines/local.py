@@ -1,0 +1,247 @@
+"""A model in this process: one worker thread, one step at a time, each request for itself."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
+from chatlab.engines.processors import Sampler
+from chatlab.engines.rows import RowDecoder, lock_of
+from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import EngineClosed
+from chatlab.tokenizers.load import as_tokenizer
+
+PREFILL_CHUNK_LEN = 256
+"""Prompt tokens a step: short enough that neighbours keep streaming while a long prompt is read."""
+
+_End = tuple[FinishReason, BaseException | None]
+
+
+class LocalEngine(Engine):
+    """Continue token ids with a transformers model, reproducibly.
+
+    One thread takes turns over the requests: a chunk of a prompt or one token each. Every request has its own KV
+    cache and its own random generator, so what others do cannot change its ids (law L6: same ids, seed and
+    parameters give the same ids, alone or among others). The thread lives only while there is work.
+
+    With ``decode_rows=8`` one step says a token for up to 8 requests, each still with its own seed: several times
+    the throughput, and law L6 still holds where :attr:`exact` says so. A single request gets slower by it, and the
+    ids may differ from those without it by rounding.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        device: str | torch.device | None = None,
+        *,
+        eos_ids: Collection[int] | None = None,
+        decode_rows: int = 1,
+        prefill_chunk_len: int = PREFILL_CHUNK_LEN,
+        torch_threads: int | None = None,
+    ) -> None:
+        """Take a model; it is put in evaluation mode.
+
+        Args:
+            model: a causal language model of transformers.
+            tokenizer: its tokenizer, for callers who come with text.
+            device: ``cpu``, ``cuda`` or ``mps``; the model is moved there. Left out, it stays where it is.
+            eos_ids: ids that end a reply; left out, the model's generation config says.
+            decode_rows: requests of one step; 1 takes each alone.
+            prefill_chunk_len: prompt tokens a step.
+            torch_threads: threads of one operation, for the whole process; left out, torch's own setting stays.
+
+        Raises:
+            EngineError: the model cannot be decoded in rows.
+        """
+        self.model = model.to(device).eval() if device is not None else model.eval()
+        self.device = self.model.device
+        self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
+        self._chat_template = getattr(tokenizer, "apply_chat_template", None)
+        self.eos_ids = end_ids(model, tokenizer) if eos_ids is None else frozenset(eos_ids)
+        self.context_len = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.vocab_len: int = model.get_input_embeddings().num_embeddings
+        self._rows = RowDecoder(self.model, decode_rows) if decode_rows > 1 else None
+        self.exact = self._rows is None or self._rows.exact
+        """Whether law L6 holds to the last bit on this machine."""
+        self._prefill_chunk_len = prefill_chunk_len
+        self._torch_threads = torch_threads
+        self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._model_lock = lock_of(self.model)
+        self._lock = threading.Lock()
+        self._requests: list[_Request] = []
+        self._worker = threading.Thread()
+        self._working = False
+        self._closed = False
+
+    def submit(
+        self, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
+    ) -> TokenStream:
+        """Begin a request; see :meth:`chatlab.engines.engine.Engine.submit`."""
+        params = params or SamplingParams()
+        context_len = min(params.context_len, self.context_len or params.context_len)
+        token_ids = check_prompt(prompt_ids, vocab_len=self.vocab_len, context_len=context_len)
+        seed = pick_seed(params, seed)
+        max_len = min(context_len, len(token_ids) + params.max_new_tokens)
+        request = _Request(self, token_ids, params, seed, max_len)
+        with self._lock:
+            if self._closed:
+                raise EngineClosed("this LocalEngine was closed: build a new one around the same model")
+            self._requests.append(request)
+            if not self._working:
+                self._working = True
+                self._worker = threading.Thread(target=self._work, name="chatlab-local-engine", daemon=True)
+                self._worker.start()
+        return TokenStream(request.emitter, prompt_len=len(token_ids), seed=seed)
+
+    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """Prompt ids of messages by the tokenizer's chat template; text in them never becomes a control token."""
+        return super().render(messages) if self._chat_template is None else render_with(self._chat_template, messages)
+
+    @property
+    def active_len(self) -> int:
+        """How many requests have not ended."""
+        with self._lock:
+            return len(self._requests)
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Wait until no request and no thread is left; tell whether that came within ``timeout`` seconds."""
+        with self._lock:
+            worker = self._worker
+        if worker.ident is not None:
+            worker.join(timeout)
+        return not worker.is_alive()
+
+    def close(self) -> None:
+        """Cancel what runs, wait for the worker, and take no more requests. The model stays."""
+        with self._lock:
+            self._closed = True
+            for request in self._requests:
+                request.emitter.cancel()
+        if self._worker is not threading.current_thread():
+            self.wait_idle()
+
+    def forward(self, token_ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        """Logits after the last of ``token_ids`` (1, tokens), float32, shape (1, vocabulary); ``cache`` grows."""
+        options = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
+        inputs = {"input_ids": token_ids, "past_key_values": cache}
+        with self._model_lock:
+            outputs = self.model(**inputs, use_cache=True, return_dict=True, **options)
+        logits: torch.Tensor = outputs.logits[:, -1].float()
+        return logits
+
+    @torch.inference_mode()
+    def _work(self) -> None:
+        if self._torch_threads is not None:
+            torch.set_num_threads(self._torch_threads)
+        while True:
+            with self._lock:
+                requests = list(self._requests)
+                if not requests:
+                    self._working = False
+                    return
+            if self._rows is None:
+                turns = [[request] for request in requests]
+            else:
+                saying = [request for request in requests if request.says]
+                turns = [[request] for request in requests if not request.says]
+                turns += [saying[i : i + self._rows.row_len] for i in range(0, len(saying), self._rows.row_len)]
+            for turn in turns:
+                self._take_turn(turn)
+
+    def _take_turn(self, turn: list[_Request]) -> None:
+        """One step of the requests in ``turn``; whatever it raises belongs to them, not to this thread."""
+        ends: dict[_Request, _End] = {r: ("cancelled", None) for r in turn if r.emitter.cancelled}
+        running = [request for request in turn if request not in ends]
+        try:
+            if self._rows is not None and running and running[0].says:
+                rows = self._rows.step(*zip(*(request.next_input() for request in running), strict=True))
+                logits: list[tuple[_Request, torch.Tensor | None]]
+                logits = [(request, rows[i : i + 1]) for i, request in enumerate(running)]
+            else:
+                logits = [(request, request.read(self._prefill_chunk_len)) for request in running]
+        except BaseException as error:
+            ends |= {request: ("error", error) for request in running}
+            logits = []
+        for request, after in logits:
+            try:
+                reason = None if after is None else request.say(after)
+            except BaseException as error:
+                ends[request] = "error", error
+            else:
+                if reason is not None:
+                    ends[request] = reason, None
+        for request, end in ends.items():
+            with self._lock:
+                self._requests.remove(request)
+            request.emitter.end(*end)  # last, so that whoever sees the end sees an idle engine
+
+
+class _Request:
+    """One generation: what was read, what was said, and how to say the next token."""
+
+    def __init__(
+        self, engine: LocalEngine, prompt_ids: list[int], params: SamplingParams, seed: int, max_len: int
+    ) -> None:
+        self.emitter = Emitter()
+        self._engine = engine
+        self._stop_ids = frozenset(params.stop_ids)
+        self._sampler = Sampler(params, seed, engine.device)
+        self._cache = DynamicCache(config=engine.model.config)
+        self._token_ids = torch.empty((1, max_len), dtype=torch.long, device=engine.device)
+        self._token_ids[0, : len(prompt_ids)] = torch.tensor(prompt_ids)
+        self._prompt_len = self._len = len(prompt_ids)
+        self._read_len = 0
+        self._max_len = max_len
+
+    @property
+    def says(self) -> bool:
+        """Whether the prompt is read, so that each step is one token."""
+        return self._len > self._prompt_len
+
+    def next_input(self) -> tuple[int, int, DynamicCache]:
+        """The token to read next, its position, and the cache it goes to."""
+        position, self._read_len = self._read_len, self._len
+        return int(self._token_ids[0, position]), position, self._cache
+
+    def read(self, chunk_len: int) -> torch.Tensor | None:
+        """Read one chunk; the logits after it when all is read."""
+        until = min(self._len, self._read_len + chunk_len)
+        logits = self._engine.forward(self._token_ids[:, self._read_len : until], self._cache)
+        self._read_len = until
+        return logits if until == self._len else None
+
+    def say(self, logits: torch.Tensor) -> FinishReason | None:
+        """Choose and deliver the next token; tell why it was the last one, if it was."""
+        token_id = self._sampler.choose(logits, self._token_ids[:, : self._len])
+        self.emitter.token(token_id, *self._sampler.logprobs(logits, token_id))
+        self._token_ids[0, self._len] = token_id
+        self._len += 1
+        if token_id in self._engine.eos_ids:
+            return "eos"
+        if token_id in self._stop_ids:
+            return "stop"
+        return "length" if self._len == self._max_len else None
+
+
+def end_ids(model: Any, tokenizer: Any = None) -> frozenset[int]:
+    """The ids that end a reply: of the generation config, else of the model's config, else of the tokenizer."""
+    for holder in (getattr(model, "generation_config", None), model.config, tokenizer):
+        eos = getattr(holder, "eos_token_id", None)
+        if eos is not None:
+            return frozenset([eos] if isinstance(eos, int) else eos)
+    return frozenset()
+
+
+def render_with(chat_template: Any, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Ids of messages by ``apply_chat_template``, opened for a reply."""
+    token_ids: list[int] = chat_template(
+        list(messages), add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
+    )
+    return token_ids

@@ -1,0 +1,133 @@
+"""Several prompts at once, each reply ending on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, Self
+
+from chatlab.engines.engine import Engine, Event
+from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import EngineError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.streaming.reply import Delta, StreamResult
+from chatlab.streaming.request import Prompt, build_request
+from chatlab.streaming.run import Run
+
+
+def stream_many(
+    prompts: Sequence[Prompt],
+    engine: Engine,
+    params: SamplingParams | None = None,
+    *,
+    seed: int | None = None,
+    **options: Any,
+) -> ManyStream:
+    """Stream the replies to several prompts; deltas come as they are made and say which ``row`` they belong to.
+
+    >>> from chatlab.testing import ScriptedEngine
+    >>> rows = stream_many(["Hi", "Ho"], ScriptedEngine(["one", "two!"]))
+    >>> [result.text for result in rows.results()]
+    ['one', 'two!']
+
+    A row is exactly what ``stream`` gives for its prompt alone, where the engine keeps law L6. A row that fails ends
+    with the reason ``error``; the others go on, and its error is raised after all have ended.
+
+    Args:
+        prompts: one a row; see :func:`chatlab.streaming.stream.stream`.
+        engine: what continues the ids.
+        params: for all rows.
+        seed: of row 0; row n takes ``seed + n``, so that equal prompts get different replies.
+        options: as for ``stream``.
+
+    Raises:
+        EngineError: one prompt object stands in two rows, which cannot both be its reply.
+    """
+    shared = [prompt for prompt in prompts if isinstance(prompt, AbstractChatPrompt)]
+    if len({id(prompt) for prompt in shared}) < len(shared):
+        raise EngineError("one prompt object stands in two rows: give each row its own prompt.copy()")
+    params = params or SamplingParams()
+    first_seed = params.seed if seed is None else seed
+    requests = [build_request(prompt, engine, params, **options) for prompt in prompts]
+    runs: list[Run] = []
+    try:
+        for row, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
+            runs.append(Run(prompt, engine, request, None if first_seed is None else first_seed + row, row))
+    except BaseException:
+        for run in runs:
+            run.cut()
+        raise
+    return ManyStream(runs)
+
+
+class ManyStream(Iterator[Delta]):
+    """An iterator of the deltas of several replies; see :func:`stream_many`."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        """Listen to all runs at once."""
+        self.runs = list(runs)
+        """One a row, each with its ``text`` so far and its ``stop()``."""
+        self._arrived: SimpleQueue[tuple[Run, Event]] = SimpleQueue()
+        for run in self.runs:
+            run.events.subscribe(partial(_hand_over, self._arrived, run))
+
+    @property
+    def texts(self) -> list[str]:
+        """The shown text so far, row by row."""
+        return [run.text for run in self.runs]
+
+    def __iter__(self) -> Iterator[Delta]:
+        try:
+            yield from iter(self._next, None)
+        finally:
+            self.close()
+
+    def __next__(self) -> Delta:
+        delta = self._next()
+        if delta is None:
+            raise StopIteration
+        return delta
+
+    def stop(self) -> None:
+        """End all rows, from any thread."""
+        for run in self.runs:
+            run.stop()
+
+    def close(self) -> None:
+        """End all rows; the texts so far stay."""
+        for run in self.runs:
+            run.cut()
+
+    def results(self) -> list[StreamResult]:
+        """Read to the end and return the whole replies, row by row.
+
+        Raises:
+            GenerationError: a row failed; ``texts`` still holds what came.
+        """
+        while self._next() is not None:
+            pass
+        return [run.whole() for run in self.runs]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _next(self) -> Delta | None:
+        try:
+            while not all(run.ended for run in self.runs):
+                run, event = self._arrived.get()
+                if not run.ended:  # after a stop string the engine may be some tokens ahead
+                    return run.take(event)
+        except BaseException:
+            self.close()
+            raise
+        for run in self.runs:
+            run.raise_error()
+        return None
+
+
+def _hand_over(arrived: SimpleQueue[tuple[Run, Event]], run: Run, event: Event) -> None:
+    arrived.put((run, event))

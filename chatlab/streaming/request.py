@@ -1,0 +1,167 @@
+"""From what a user has (a prompt class, messages, text, ids) to what an engine takes, with its stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from chatlab.buffering.scanner import Replacements
+from chatlab.engines.engine import Engine, hidden_ids
+from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError
+from chatlab.prompts.base import AbstractChatPrompt, RoleType
+from chatlab.streaming.detokenizer import StreamingDetokenizer
+from chatlab.streaming.reply import Reply
+from chatlab.tokenizers.interface import Tokenizer
+from chatlab.tokenizers.load import as_tokenizer
+
+Prompt = AbstractChatPrompt | Sequence[Mapping[str, Any]] | str | Sequence[int]
+"""A prompt class with its history, messages for a chat template, plain text, or token ids as they are."""
+Overflow = Literal["error", "drop_turns"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """All that is settled before the first token: ids, parameters, stops, replacements."""
+
+    prompt_ids: tuple[int, ...]
+    params: SamplingParams
+    tokenizer: Tokenizer
+    replacements: Replacements
+    special_ids: frozenset[int]
+    skip_special_tokens: bool
+    dropped_turns: int
+
+    def reply(self, row: int = 0) -> Reply:
+        """An empty reply to this request."""
+        decode = self.tokenizer.decoder(skip_special_tokens=self.skip_special_tokens)
+        try:
+            detokenizer = StreamingDetokenizer(decode, self.prompt_ids, self.special_ids)
+        except Exception as error:
+            raise GenerationError(f"the decoder failed on the prompt: {type(error).__name__}: {error}") from error
+        return Reply(self.tokenizer, detokenizer, replacements=self.replacements, stops=self.params.stop, row=row)
+
+
+def build_request(
+    prompt: Prompt,
+    engine: Engine,
+    params: SamplingParams | None = None,
+    *,
+    tokenizer: Any = None,
+    add_special_tokens: bool | None = None,
+    replacements: Replacements = (),
+    skip_special_tokens: bool = True,
+    overflow: Overflow = "error",
+    **sampling: Any,
+) -> Request:
+    """Settle a request; the arguments are those of :func:`chatlab.streaming.stream.stream`."""
+    params = params or SamplingParams()
+    if sampling:
+        params = SamplingParams.from_dict(params.to_dict() | sampling)
+    tokenizer = as_tokenizer(engine.tokenizer if tokenizer is None else tokenizer)
+    if isinstance(prompt, AbstractChatPrompt):
+        _open_reply(prompt)
+        params = replace(params, stop=(*params.stop, *(prompt.get_stop_strs() or ())))
+        replacements = [*_pairs(replacements), *(prompt.get_replacement_when_output() or ())]
+    params = _stop_at_special_ids(params, tokenizer)
+    prompt_ids, dropped_turns = _fit(prompt, engine, tokenizer, params, add_special_tokens, overflow)
+    return Request(
+        prompt_ids=tuple(prompt_ids),
+        params=params,
+        tokenizer=tokenizer,
+        replacements=replacements,
+        special_ids=hidden_ids(engine, params, tokenizer.special_ids) if skip_special_tokens else frozenset(),
+        skip_special_tokens=skip_special_tokens,
+        dropped_turns=dropped_turns,
+    )
+
+
+def encode_prompt(
+    prompt: Prompt, engine: Engine, tokenizer: Tokenizer, add_special_tokens: bool | None = None
+) -> list[int]:
+    """The ids of a prompt.
+
+    Text that begins with a special token of its own, as most prompt classes write it, gets no second one;
+    other text gets what the tokenizer puts around a text. ``add_special_tokens`` overrides that.
+    """
+    if isinstance(prompt, AbstractChatPrompt):
+        prompt = prompt.create_prompt()
+    if isinstance(prompt, str):
+        if add_special_tokens is None:
+            add_special_tokens = not prompt.startswith(tuple(filter(None, tokenizer.special_strs)) or ("\0",))
+        return tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
+    if prompt and isinstance(prompt[0], Mapping):
+        return engine.render([message for message in prompt if isinstance(message, Mapping)])
+    return [token_id for token_id in prompt if isinstance(token_id, int)]
+
+
+def _fit(
+    prompt: Prompt,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    params: SamplingParams,
+    add_special_tokens: bool | None,
+    overflow: Overflow,
+) -> tuple[list[int], int]:
+    """The ids, without as many of the oldest turns as the context asks for and the caller allows."""
+    if overflow not in ("error", "drop_turns"):
+        raise EngineError(f"overflow must be 'error' or 'drop_turns', not {overflow!r}")
+    context_len = min(params.context_len, getattr(engine, "context_len", None) or params.context_len)
+    room = context_len - min(params.max_new_tokens, context_len // 2)
+    dropped_turns = 0
+    while True:
+        prompt_ids = encode_prompt(prompt, engine, tokenizer, add_special_tokens)
+        if overflow == "error" or len(prompt_ids) <= room:
+            return prompt_ids, dropped_turns
+        shorter = _without_oldest_turn(prompt)
+        if shorter is None:
+            raise ContextLengthError(
+                f"the prompt has {len(prompt_ids)} tokens where {room} of the context's {context_len} are for it, "
+                f"and only its last turn is left after leaving out {dropped_turns}: shorten the message"
+            )
+        prompt, dropped_turns = shorter, dropped_turns + 1
+
+
+def _without_oldest_turn(prompt: Prompt) -> Prompt | None:
+    """A copy that begins with the next question, or ``None`` when this is the last one."""
+    if isinstance(prompt, AbstractChatPrompt):
+        data = prompt.to_dict()
+        asked = [i for i, c in enumerate(data["contents"]) if c["role_type"] == RoleType.REQUESTER.value]
+        if len(asked) < 2:
+            return None
+        twin = prompt.copy()
+        twin._contents = twin._contents[asked[1] :]
+        return twin
+    if isinstance(prompt, str) or not prompt or not isinstance(prompt[0], Mapping):
+        return None
+    messages = [message for message in prompt if isinstance(message, Mapping)]
+    asked = [i for i, message in enumerate(messages) if message.get("role") == "user"]
+    if len(asked) < 2:
+        return None
+    return [*messages[: asked[0]], *messages[asked[1] :]]
+
+
+def _open_reply(prompt: AbstractChatPrompt) -> None:
+    """Open a reply at the end of the history, unless one is open already."""
+    contents = prompt.get_contents()
+    if contents and contents[-1].role_type is RoleType.REQUESTER:
+        prompt.add_responder_msg(None)
+    elif not contents or contents[-1].message is not None:
+        raise RoleOrderError(
+            "there is no question to answer: call add_requester_msg first, or clear_last_message to answer again"
+        )
+
+
+def _stop_at_special_ids(params: SamplingParams, tokenizer: Tokenizer) -> SamplingParams:
+    """Stop strings that are special tokens end by id: as special tokens they are never shown, so never found."""
+    special = tokenizer.special_strs
+    return replace(
+        params,
+        stop_ids=tuple(dict.fromkeys([*params.stop_ids, *(special[s] for s in params.stop if s in special)])),
+        stop=tuple(dict.fromkeys(params.stop)),
+    )
+
+
+def _pairs(replacements: Replacements) -> list[tuple[str, str]]:
+    return list(replacements.items() if isinstance(replacements, Mapping) else replacements)

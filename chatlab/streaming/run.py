@@ -1,0 +1,82 @@
+"""One request under way, and the reply that grows from it: the part that needs no waiting."""
+
+from __future__ import annotations
+
+from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
+from chatlab.errors import EngineError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.streaming.reply import Delta, Reply, StreamResult
+from chatlab.streaming.request import Prompt, Request
+
+
+class Run:
+    """What every kind of stream is made of: a request under way, and the reply that grows from it."""
+
+    def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None, row: int = 0) -> None:
+        """Submit the request."""
+        self.request = request
+        self.error: EngineError | None = None
+        """What ended the reply, when the reason is ``error``."""
+        self._prompt = prompt if isinstance(prompt, AbstractChatPrompt) else None
+        self._reply: Reply = request.reply(row)
+        self.events: TokenStream = engine.submit(request.prompt_ids, request.params, seed=seed)
+
+    @property
+    def text(self) -> str:
+        """The shown text so far."""
+        return self._reply.text
+
+    @property
+    def raw_text(self) -> str:
+        """The model's own text so far."""
+        return self._reply.raw_text
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The ids so far."""
+        return tuple(self._reply.token_ids)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last delta is out."""
+        return self._reply.finish_reason is not None
+
+    def stop(self) -> None:
+        """End the generation, from any thread; the reader gets what is held and the reason ``cancelled``."""
+        self.events.cancel()
+
+    def take(self, event: Event) -> Delta:
+        """The delta of an event; the last one also ends the request."""
+        try:
+            delta = self._reply.put(event)
+        except EngineError as error:
+            self.error = error
+            delta = self._reply.finish("error")
+        if isinstance(event, EndEvent) and event.error is not None and delta.finish_reason == "error":
+            self.error = event.error
+        if delta.finish_reason is not None:
+            self.events.cancel()
+        self._remember(delta)
+        return delta
+
+    def _remember(self, delta: Delta) -> None:
+        if self._prompt is not None and (delta.text or delta.finish_reason is not None):
+            self._prompt.set_responder_last_msg(self._reply.text)
+
+    def cut(self) -> None:
+        """End here and now: what comes later is not read."""
+        self.events.cancel()
+        if not self.ended:
+            self._remember(self._reply.finish("cancelled"))
+
+    def raise_error(self) -> None:
+        """Raise what ended the reply, if something did."""
+        if self.error is not None:
+            raise self.error
+
+    def whole(self) -> StreamResult:
+        """The whole reply; raises what ended it, if something did."""
+        self.raise_error()
+        return self._reply.result(
+            prompt_len=self.events.prompt_len, seed=self.events.seed, dropped_turns=self.request.dropped_turns
+        )

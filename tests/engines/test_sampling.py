@@ -1,0 +1,140 @@
+"""Sampling parameters are checked, and the draw is the one that transformers' generate would make."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlab.engines.processors import AdditiveRepetitionPenalty, Sampler
+from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import SamplingError
+
+DRAWS = 20_000
+
+
+def test_defaults_are_chatstreams() -> None:
+    params = SamplingParams()
+    assert (params.max_new_tokens, params.context_len) == (256, 1024)
+    assert (params.temperature, params.top_k, params.top_p) == (1.0, 50, 1.0)
+    assert (params.repetition_penalty, params.repetition_penalty_method) == (None, "multiplicative")
+
+
+@pytest.mark.parametrize(
+    ("fields", "bounds"),
+    [
+        ({"max_new_tokens": 0}, "max_new_tokens >= 1"),
+        ({"max_new_tokens": 1.5}, "whole numbers"),
+        ({"max_new_tokens": True}, "whole numbers"),
+        ({"context_len": 1}, "context_len >= 2"),
+        ({"temperature": -0.1}, "temperature >= 0"),
+        ({"temperature": float("nan")}, "temperature >= 0"),
+        ({"temperature": "hot"}, "temperature >= 0"),
+        ({"top_k": -1}, "top_k >= 0"),
+        ({"top_p": 0}, "0 < top_p <= 1"),
+        ({"top_p": 1.1}, "0 < top_p <= 1"),
+        ({"min_p": 2}, "0 <= min_p <= 1"),
+        ({"repetition_penalty": 0}, "repetition_penalty > 0"),
+        ({"repetition_penalty": float("inf"), "repetition_penalty_method": "additive"}, "finite"),
+        ({"repetition_penalty_method": "other"}, "'multiplicative' or 'additive'"),
+        ({"stop": "###"}, r"write \['###'\]"),
+        ({"stop": [""]}, "non-empty"),
+        ({"stop_ids": [-1]}, "0 or more"),
+        ({"seed": -1}, "0 <= seed"),
+        ({"seed": 2**63}, "seed <= "),
+        ({"logprobs": -1}, "logprobs >= 0"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named_with_its_bounds(fields: dict, bounds: str) -> None:
+    with pytest.raises(SamplingError, match=bounds):
+        SamplingParams(**fields)
+
+
+def test_an_unknown_parameter_is_named() -> None:
+    with pytest.raises(SamplingError, match="top_q"):
+        SamplingParams.from_dict({"top_q": 1})
+
+
+@given(
+    st.builds(
+        SamplingParams,
+        temperature=st.floats(0, 5),
+        top_k=st.integers(0, 100),
+        stop=st.lists(st.text(min_size=1), max_size=3).map(tuple),
+        seed=st.none() | st.integers(0, 2**63 - 1),
+    )
+)
+def test_params_come_back_from_plain_data(params: SamplingParams) -> None:
+    assert SamplingParams.from_dict(params.to_dict()) == params
+
+
+def chi_square_tail(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
+    """How likely counts as odd as these are, if they were drawn from these probabilities; rare cells are pooled."""
+    order = probabilities.argsort(descending=True)
+    expected, seen = probabilities[order].double() * counts.sum(), counts[order].double()
+    common = int((expected >= 10).sum())
+    expected = torch.cat([expected[:common], expected[common:].sum()[None]])
+    seen = torch.cat([seen[:common], seen[common:].sum()[None]])
+    if expected[-1] < 1e-6:
+        assert seen[-1] == 0, "a token was drawn that must never be"
+        expected, seen = expected[:-1], seen[:-1]
+    statistic = ((seen - expected) ** 2 / expected).sum()
+    return float(torch.special.gammaincc(torch.tensor((len(expected) - 1) / 2, dtype=torch.double), statistic / 2))
+
+
+SETTINGS = [
+    {"top_k": 0},
+    {"temperature": 0.7, "top_k": 50, "top_p": 0.7},
+    {"temperature": 1.5, "top_k": 30, "min_p": 0.05, "repetition_penalty": 1.3},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_draws_follow_the_distribution_of_generate(model, setting: dict) -> None:
+    """20,000 draws against the scores that ``generate`` itself samples from."""
+    prompt = torch.tensor([[1, 5, 9, 40, 41]])
+    options = {"temperature": 1.0, "top_k": 50, "top_p": 1.0} | setting
+    out = model.generate(
+        prompt, max_new_tokens=1, do_sample=True, return_dict_in_generate=True, output_scores=True, output_logits=True,
+        pad_token_id=0, **options,
+    )  # fmt: skip
+    sampler = Sampler(SamplingParams(**options), seed=7, device=torch.device("cpu"))
+    draws = torch.tensor([sampler.choose(out.logits[0], prompt) for _ in range(DRAWS)])
+    counts = torch.bincount(draws, minlength=out.scores[0].shape[-1])
+    assert chi_square_tail(counts, torch.softmax(out.scores[0][0], dim=-1)) > 1e-4
+
+
+def test_the_chi_square_test_can_fail() -> None:
+    probabilities = torch.full((4,), 0.25)
+    assert chi_square_tail(torch.tensor([5000, 5000, 5000, 5000]), probabilities) > 0.9
+    assert chi_square_tail(torch.tensor([5300, 4900, 4900, 4900]), probabilities) < 1e-4
+
+
+def test_draws_of_a_running_engine_follow_the_model(engine, monkeypatch) -> None:
+    """20,000 tokens in 40 runs of a model that has the same logits everywhere."""
+    logits = torch.linspace(-2, 2, engine.vocab_len)[None]
+    monkeypatch.setattr(engine, "forward", lambda token_ids, cache: logits)
+    params = SamplingParams(max_new_tokens=500, top_k=0)
+    runs = [engine.submit([3], params, seed=seed) for seed in range(40)]
+    ids = [event.token_id for run in runs for event in run if hasattr(event, "token_id")]
+    assert len(ids) == DRAWS
+    counts = torch.bincount(torch.tensor(ids), minlength=engine.vocab_len)
+    assert chi_square_tail(counts, torch.softmax(logits[0], dim=-1)) > 1e-4
+
+
+def test_additive_penalty_subtracts_once_for_each_token_seen() -> None:
+    scores = torch.tensor([[1.0, 2.0, -3.0, 0.5]])
+    assert AdditiveRepetitionPenalty(0.5)(torch.tensor([[1, 2, 1]]), scores).tolist() == [[1.0, 1.5, -3.5, 0.5]]
+
+
+def test_penalties_reach_the_reply(engine) -> None:
+    greedy = SamplingParams(temperature=0, max_new_tokens=40)
+    plain = [e.token_id for e in engine.submit([1, 2, 3], greedy) if hasattr(e, "token_id")]
+    for method, penalty in (("multiplicative", 1e6), ("additive", 1e6)):
+        params = SamplingParams(
+            temperature=0, max_new_tokens=40, repetition_penalty=penalty, repetition_penalty_method=method
+        )
+        ids = [e.token_id for e in engine.submit([1, 2, 3], params) if hasattr(e, "token_id")]
+        assert len(set(ids) | {1, 2, 3}) == len(ids) + 3
+        assert ids != plain
