@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ from chatlab.revisions.snapshot import Snapshot, snapshot
 from chatlab.revisions.structure import FileChange, file_changes
 from chatlab.revisions.templates import same_meaning, template_diff, template_variables
 from chatlab.tokenizers.source import Source, resolve
+
+STOP_FILES = ("generation_config.json", "config.json")
+"""Files that name stop ids: one that comes or goes whole is a change of stop ids where those differ."""
 
 
 def compare_revisions(
@@ -136,6 +140,10 @@ def _findings(before: Snapshot, after: Snapshot, changes: list[FileChange], e: E
     ]
     if a["options"] != b["options"]:
         versions.append(f"options: {a['options']} → {b['options']}")
+    if e.stop_ids[0] != e.stop_ids[1]:
+        changes = [
+            replace(c, kind=ChangeKind.SPECIALS) if c.path == "" and c.file in STOP_FILES else c for c in changes
+        ]
     templates = [s.view(loader).get("template", {}).get("text") for s in (before, after)]
     found = findings(changes, versions, e, template_equal=same_meaning(*templates), loader=loader)
     differing = [name for name in a["files"] if a["files"][name] != b["files"].get(name)]
@@ -151,11 +159,7 @@ def _loader_row(before: Snapshot, after: Snapshot, loader: str, changes: list[Fi
     note = "unchanged" if not e.any else "changed" if e.core_ids or e.any_ids else "changed without other ids"
     if e.before_error or e.after_error:
         note = f"does not load: {e.after_error or e.before_error}"
-    names = (
-        e.class_names[0]
-        if e.class_names[0] == e.class_names[1]
-        else " → ".join(name or "none" for name in e.class_names)
-    )
+    names = " → ".join(dict.fromkeys(name or "none" for name in e.class_names))
     return LoaderRow(
         loader=loader,
         severity=severity,

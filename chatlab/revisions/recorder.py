@@ -86,15 +86,20 @@ def sha256(data: str | bytes) -> str:
     return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()
 
 
-def library_versions() -> dict[str, str | None]:
-    """Return the installed versions of the libraries that take part in tokenizing."""
+@lru_cache(maxsize=1)
+def _installed_versions() -> tuple[tuple[str, str | None], ...]:
     versions: dict[str, str | None] = {}
     for name in LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    return versions
+    return tuple(versions.items())
+
+
+def library_versions() -> dict[str, str | None]:
+    """Return the installed versions of the libraries that take part in tokenizing."""
+    return dict(_installed_versions())
 
 
 # -- files ---------------------------------------------------------------------------------------------------
@@ -290,7 +295,7 @@ class Loaded:
         return None
 
 
-class _TransformersTokenizer(Loaded):
+class _Transformers(Loaded):
     """A tokenizer that transformers loaded, fast or slow."""
 
     def __init__(self, folder: Path, loader: str, options: dict[str, Any]) -> None:
@@ -362,7 +367,7 @@ class _TransformersTokenizer(Loaded):
         )
 
 
-class _RawTokenizer(Loaded):
+class _Raw(Loaded):
     """``tokenizer.json`` as Rust, JavaScript, ONNX and text-generation servers read it: no other file counts."""
 
     def __init__(self, folder: Path) -> None:
@@ -390,7 +395,7 @@ class _RawTokenizer(Loaded):
         }
 
 
-class _SentencePieceTokenizer(Loaded):
+class _SentencePiece(Loaded):
     """A SentencePiece model as its own library reads it: the reference for the others."""
 
     def __init__(self, folder: Path) -> None:
@@ -424,10 +429,10 @@ class _SentencePieceTokenizer(Loaded):
 def load(folder: Path, loader: str, options: dict[str, Any]) -> Loaded:
     """Load a folder with ``auto``, ``slow``, ``raw``, ``sentencepiece`` or the name of a transformers class."""
     if loader == "raw":
-        return _RawTokenizer(folder)
+        return _Raw(folder)
     if loader == "sentencepiece":
-        return _SentencePieceTokenizer(folder)
-    return _TransformersTokenizer(folder, loader, options)
+        return _SentencePiece(folder)
+    return _Transformers(folder, loader, options)
 
 
 def fitting_loaders(files: dict[str, Path]) -> list[str]:
@@ -607,53 +612,48 @@ def _compile(template: str) -> Any:
     return environment.from_string(template)
 
 
-def _joined(loaded: Loaded, ids: list[int]) -> str:
-    return "".join(loaded.decode([i], False) for i in ids)
+def _joined(loaded: Loaded, ids: list[int], known: dict[int, str]) -> str:
+    for token_id in ids:
+        if token_id not in known:
+            known[token_id] = loaded.decode([token_id], False)
+    return "".join(known[token_id] for token_id in ids)
+
+
+def _render(
+    loaded: Loaded, template: str, specials: dict[str, str], messages: Any, generation: bool, tools: Any
+) -> str:
+    """Render with the library's own ``apply_chat_template`` where there is one, so that its changes are seen too."""
+    own = loaded.render(messages, generation, tools) if loaded.template() is not None else None
+    if own is not None:
+        return own
+    values = {"messages": messages, "tools": tools, "add_generation_prompt": generation, **specials}
+    return str(_compile(template).render(**values))
 
 
 def run_dialogues(
     folder: Path, loaded: Loaded, corpus: dict[str, Any], documents: dict[str, Any], tokens: list[str]
 ) -> dict[str, Any]:
-    """Render each dialogue, then encode the render and decode it again; ``{}`` without a template.
-
-    The library's own ``apply_chat_template`` is asked where there is one, so that its changes are seen too.
-    """
+    """Render each dialogue, then encode the render and decode it again; ``{}`` without a template."""
     template = default_template(loaded.template()) or file_template(documents)[1]
     if not isinstance(template, str):
         return {}
-    specials = file_specials(documents)
-    results: dict[str, Any] = {}
+    specials, special = file_specials(documents), tokens[0] if tokens else "</s>"
+    known: dict[int, str] = {}
+    results = {}
     for dialogue in corpus["dialogues"]:
-        messages = [
-            {**m, "content": m["content"].replace("{special}", tokens[0] if tokens else "</s>")}
-            for m in dialogue["messages"]
-        ]
+        messages = [{**m, "content": m["content"].replace("{special}", special)} for m in dialogue["messages"]]
         tools = [corpus["tool"]] if dialogue.get("tools") else None
         for generation in (False, True):
-
-            def render(messages: Any = messages, generation: bool = generation, tools: Any = tools) -> str:
-                text = loaded.render(messages, generation, tools) if loaded.template() is not None else None
-                if text is None:
-                    text = _compile(template).render(
-                        messages=messages, tools=tools, add_generation_prompt=generation, **specials
-                    )
-                return text
-
-            label = f"chat/{dialogue['label']}{'/reply' if generation else ''}"
-            result: dict[str, Any] = {
-                "roles": dialogue["roles"],
-                "contents": [m["content"] for m in messages],
-                "generation": generation,
-            }
-            text = _attempt(folder, render)
+            text = _attempt(folder, _render, loaded, template, specials, messages, generation, tools)
+            result = {"roles": dialogue["roles"]}
             if isinstance(text, dict):
                 result["render_error"] = text["error"]
             else:
                 ids = _attempt(folder, loaded.encode, text)
                 result.update(text=text, **_outcome(folder, loaded, ids))
                 if not isinstance(ids, dict):
-                    result["joined"] = _attempt(folder, _joined, loaded, ids)
-            results[label] = result
+                    result["joined"] = _attempt(folder, _joined, loaded, ids, known)
+            results[f"chat/{dialogue['label']}{'/reply' if generation else ''}"] = result
     return results
 
 
