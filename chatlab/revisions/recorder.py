@@ -359,9 +359,7 @@ class _Transformers(Loaded):
     def render(self, messages: list[dict[str, str]], generation: bool, tools: list[Any] | None) -> str | None:
         if not hasattr(self.tokenizer, "apply_chat_template"):
             return None
-        extra: dict[str, Any] = {"strftime_now": CLOCK.strftime}
-        if tools is not None:
-            extra["tools"] = tools
+        extra = {} if tools is None else {"tools": tools}
         return str(
             self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, **extra)
         )
@@ -704,7 +702,7 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     own = probe_tokens(documents)
     tokens = own + sorted(set(request.get("also", ())) - set(own))
     loaders = list(request.get("loaders") or fitting_loaders(files))
-    with quiet():
+    with quiet() if any(name != "raw" for name in loaders) else contextlib.nullcontext():
         views = {loader: view(folder, loader, {**request, "tokens": tokens}, documents, tables) for loader in loaders}
     return {
         "schema": SCHEMA,
@@ -735,17 +733,30 @@ def file_sha256(path: Path, data: bytes = b"") -> str:
     return digest.hexdigest()
 
 
+class _Frozen(datetime.datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return CLOCK
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers from logging what the record says anyway."""
-    logging = importlib.import_module("logging")
-    logger = logging.getLogger("transformers")
+    """Stop transformers' log, which the record tells anyway, and its clock, which would make a record age."""
+    logger = importlib.import_module("logging").getLogger("transformers")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    logger.setLevel("CRITICAL")
+    clock: Any = None
+    with contextlib.suppress(ImportError):  # absent before transformers 4.4x, where templates know no clock
+        clock = importlib.import_module("transformers.utils.chat_template_utils")
+    real = getattr(clock, "datetime", None)
+    if real is not None:
+        clock.datetime = _Frozen
     try:
         yield
     finally:
         logger.setLevel(level)
+        if real is not None:
+            clock.datetime = real
 
 
 def main(request_path: str, result_path: str) -> None:
