@@ -18,6 +18,8 @@
     ├── TokenIdError           an id outside the vocabulary                        (also ValueError)
     ├── EngineError            generation failed or was asked for the impossible
     ├── RevisionCompareError   two revisions could not be compared
+    │   ├── VersionInstallError an environment with another library version cannot be made
+    │   └── LockError          a lock file is damaged, unsafe, newer, or lacks the alias (also ValueError)
     └── OutputError            a result cannot be written where it was asked for   (also OSError)
 
 Each message names the thing that is wrong and the way out.
@@ -99,6 +101,14 @@ class EngineError(ChatlabError):
 
 class RevisionCompareError(ChatlabError):
     """Two revisions could not be compared."""
+
+
+class VersionInstallError(RevisionCompareError):
+    """An environment with another library version cannot be made or run."""
+
+
+class LockError(RevisionCompareError, ValueError):
+    """A lock file is damaged, unsafe, of a newer schema, or lacks the alias."""
 
 
 class OutputError(ChatlabError, OSError):

@@ -69,6 +69,17 @@ class Hub:
         files = {e.path: e for e in entries if hasattr(e, "blob_id") and wanted(e.path)}
         return {name: e.lfs.sha256 if e.lfs else e.blob_id for name, e in sorted(files.items())}
 
+    def exists(self, commit: str) -> None:
+        """Ask the hub whether a commit is still there, whatever this machine keeps.
+
+        Raises:
+            RevisionError: it is gone.
+            SourceNotFound: the whole repository is.
+            OfflineError: the hub does not answer.
+        """
+        with self._errors(commit):
+            self.api.repo_info(self.repo_id, revision=commit)
+
     def log(self, after: str, until: str) -> list[Commit]:
         """Return the commits after one and up to another, the oldest first.
 
@@ -127,6 +138,13 @@ class Hub:
                 f"{name} of {self.repo_id} came damaged (hash {found[:12]}, promised {expected[:12]}); it was removed: try again"
             )
 
+    def _offline(self, revision: str) -> OfflineError:
+        return OfflineError(
+            f"{self.repo_id} at {revision} is not wholly on this machine and the hub cannot be reached: give the folder of a "
+            "copy, or, with a network and HF_HUB_OFFLINE unset, fetch it once: "
+            f"hf download {self.repo_id} --revision {revision}"
+        )
+
     @contextmanager
     def _errors(self, revision: str) -> Iterator[None]:
         from huggingface_hub import errors
@@ -152,10 +170,7 @@ class Hub:
             errors.RevisionResolutionError,
             ConnectionError,
         ) as error:
-            raise OfflineError(
-                f"{self.repo_id} at {revision} is not wholly on this machine and the hub cannot be reached: give the folder of a copy, "
-                f"or, with a network and HF_HUB_OFFLINE unset, fetch it once: hf download {self.repo_id} --revision {revision}"
-            ) from error
+            raise self._offline(revision) from error
         except errors.HfHubHTTPError as error:
             status = error.response.status_code if error.response is not None else "no answer"
             hint = (
@@ -166,3 +181,14 @@ class Hub:
             raise TokenizerLoadError(f"the hub answered {status} for {self.repo_id}: {hint}") from error
         except OSError as error:
             raise TokenizerLoadError(f"{self.repo_id} at {revision} could not be fetched whole: {error}") from error
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in (
+                "httpx",
+                "httpx2",
+            ):  # the client's own errors are no OSError
+                raise
+            if type(error).__name__ in ("ConnectError", "ConnectTimeout", "ProxyError", "PoolTimeout"):
+                raise self._offline(revision) from error
+            raise TokenizerLoadError(
+                f"{self.repo_id} at {revision} could not be fetched whole ({error}): try again"
+            ) from error

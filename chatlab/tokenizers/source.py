@@ -49,6 +49,8 @@ class Source:
     """What a report calls it: a hub id, or the last two parts of a path."""
     folder: Path
     """Where the files lie."""
+    place: Path | None = None
+    """The path as it was given, for folders, files and clones."""
     repo_id: str | None = None
     requested: str | None = None
     """The revision as it was asked for."""
@@ -115,7 +117,9 @@ def _local(path: Path) -> Source:
     if path.is_dir():
         if not any(is_tokenizer_file(p.relative_to(path).as_posix()) or p.suffix == ".gguf" for p in path.iterdir()):
             raise SourceNotFound(f"no tokenizer file in {path}: expected tokenizer.json, tokenizer.model or the like")
-        return Source(kind="folder", name=short_path(path), folder=path, warnings=tuple(file_warnings(path)))
+        return Source(
+            kind="folder", name=short_path(path), folder=path, place=path, warnings=tuple(file_warnings(path))
+        )
     if path.suffix not in _SINGLE_FILES:
         raise SourceNotFound(f"{path.name} is no tokenizer: give a .json, .model or .gguf file, or its folder")
     # A single file counts alone, so it moves to a folder of its own; a link, because a .gguf is big.
@@ -124,7 +128,7 @@ def _local(path: Path) -> Source:
     link = folder / _SINGLE_FILES[path.suffix]
     if not link.is_symlink():
         link.symlink_to(path.resolve())
-    return Source(kind="gguf" if path.suffix == ".gguf" else "file", name=short_path(path), folder=folder)
+    return Source(kind="gguf" if path.suffix == ".gguf" else "file", name=short_path(path), folder=folder, place=path)
 
 
 def _git(path: Path, revision: str) -> Source:
@@ -135,6 +139,7 @@ def _git(path: Path, revision: str) -> Source:
         kind="git",
         name=short_path(path),
         folder=folder,
+        place=path,
         requested=revision,
         revision=commit,
         warnings=(*notes, *file_warnings(folder)),
