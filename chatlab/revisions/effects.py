@@ -42,8 +42,9 @@ class FlagRow:
 
     @property
     def changed(self) -> bool:
-        """Whether the effective value changed."""
-        return bool(self.before != self.after)
+        """Whether the effective value changed; a token that comes or goes changes its id, and not each flag besides."""
+        known = self.before is not None and self.after is not None
+        return bool(self.before != self.after) and (known or self.flag == "id")
 
     @property
     def disagree(self) -> bool:

@@ -333,15 +333,22 @@ class _Transformers(Loaded):
             static["added_tokens"] = backend.pop("added_tokens", [])
             static["components"] = backend
         else:
-            added = getattr(tokenizer, "added_tokens_decoder", None) or {
-                i: t for t, i in tokenizer.get_added_vocab().items()
-            }
-            static["added_tokens"] = [
-                {"id": i, "content": str(t), **{flag: bool(getattr(t, flag, False)) for flag in FLAGS}}
-                for i, t in sorted(added.items())
-            ]
+            static["added_tokens"] = self._python_added_tokens()
             static["components"] = {"model": {"type": "python", "vocab": tables.put(dict(tokenizer.get_vocab()))}}
         return static
+
+    def _python_added_tokens(self) -> list[dict[str, Any]]:
+        tokenizer = self.tokenizer
+        added = getattr(tokenizer, "added_tokens_decoder", None) or {}
+        if added and not any(isinstance(token, str) for token in added.values()):
+            return [
+                {"id": i, "content": str(t), **{f: bool(getattr(t, f, False)) for f in FLAGS}}
+                for i, t in sorted(added.items())
+            ]
+        # Before transformers 4.34 the flags are not to be had: the tokens stand without them.
+        known = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids))  # noqa: B905
+        known.update(tokenizer.get_added_vocab())
+        return [{"id": i, "content": t} for t, i in sorted(known.items(), key=lambda item: item[1])]
 
     def _specials(self) -> dict[str, Any]:
         found = {}
@@ -769,4 +776,7 @@ def main(request_path: str, result_path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if sys.argv[1:] == ["--versions"]:
+        print(canonical(library_versions()))
+    else:
+        main(*sys.argv[1:3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,9 +28,10 @@ class Hub:
         from huggingface_hub import HfApi, constants
 
         self.repo_id = repo_id
-        self.endpoint = endpoint
+        # Read here, not when huggingface_hub was imported: a notebook sets it whenever it likes.
+        self.endpoint = endpoint or os.environ.get("HF_ENDPOINT") or None
         self.offline = offline or constants.HF_HUB_OFFLINE
-        self.api = HfApi(endpoint=endpoint)
+        self.api = HfApi(endpoint=self.endpoint)
 
     def commit(self, revision: str) -> str:
         """Return the commit of a branch or tag.

@@ -39,6 +39,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SINGLE_FILES = {".json": "tokenizer.json", ".model": "tokenizer.model", ".gguf": "model.gguf"}
 
 
+class UnpinnedWarning(UserWarning):
+    """Something that was loaded can change although nobody changed the program."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """The files of one tokenizer, on this machine, at a known commit where there are commits."""
@@ -105,6 +109,11 @@ def is_tokenizer_file(name: str) -> bool:
     (True, False, False)
     """
     return any(name.count("/") == pattern.count("/") and fnmatchcase(name, pattern) for pattern in FILE_PATTERNS)
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a whole commit hash, the only kind that stays put."""
+    return _COMMIT.fullmatch(revision) is not None
 
 
 def short_path(path: Path) -> str:

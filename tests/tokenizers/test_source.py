@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from huggingface_hub.utils import disable_progress_bars
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.testing_hub import Fault, LocalHub
-from chatlab.tokenizers.source import file_warnings, is_tokenizer_file, resolve
+from chatlab.tokenizers.load import load_tokenizer
+from chatlab.tokenizers.source import UnpinnedWarning, file_warnings, is_tokenizer_file, resolve
 
 REPO = "org/tiny"
 BEFORE, AFTER = (tokenizer_path(f"phi3-style/{name}") for name in ("before", "after"))
@@ -344,3 +347,88 @@ def test_tokenizer_files_are_told_from_others():
     no = ["model.safetensors", "README.md", "onnx/tokenizer.json", "pytorch_model.bin", ".gitattributes"]
     assert all(map(is_tokenizer_file, yes))
     assert not any(map(is_tokenizer_file, no))
+
+
+# -- load_tokenizer ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def as_the_hub(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+    return hub
+
+
+def test_load_tokenizer_loads_the_files_of_the_commit(as_the_hub, story):
+    text = "<|user|>\nHi<|end|>\n"
+    old, new = (load_tokenizer(REPO, commit) for commit in (story[0], story[2]))
+    assert (old.source.revision, old.name) == (story[0], REPO)
+    assert old.encode_spans(text).token_ids == load_tokenizer(BEFORE).encode_spans(text).token_ids
+    assert new.encode_spans(text).token_ids == load_tokenizer(AFTER).encode_spans(text).token_ids
+    assert old.encode_spans(text).token_ids != new.encode_spans(text).token_ids
+
+
+def test_load_tokenizer_warns_of_a_branch_and_names_the_commit(as_the_hub, story):
+    with pytest.warns(UnpinnedWarning, match=story[2]):
+        tokenizer = load_tokenizer(REPO)
+    assert tokenizer.source.revision == story[2]
+
+
+def test_a_branch_that_moves_while_loading_changes_nothing(as_the_hub, story, monkeypatch):
+    """The branch is asked once; every file then comes from that commit."""
+    from chatlab.tokenizers import hub as access
+
+    real = access.Hub.download
+
+    def moved(self, commit, wanted):
+        as_the_hub.commit(REPO, {"tokenizer.json": "{}"}, "moved meanwhile")
+        return real(self, commit, wanted)
+
+    monkeypatch.setattr(access.Hub, "download", moved)
+    with pytest.warns(UnpinnedWarning):
+        tokenizer = load_tokenizer(REPO, "main")
+    assert tokenizer.source.revision == story[2]
+    assert (tokenizer.source.folder / "tokenizer.json").read_bytes() == files_of(AFTER)["tokenizer.json"]
+
+
+def test_load_tokenizer_reads_a_clone_at_a_commit(clone):
+    folder, commits = clone
+    tokenizer = load_tokenizer(f"{folder}@{commits[0]}")
+    assert tokenizer.source.revision == commits[0]
+    assert tokenizer.encode_spans("<|end|>\n").token_ids == load_tokenizer(BEFORE).encode_spans("<|end|>\n").token_ids
+
+
+def test_foreign_code_runs_only_at_a_pinned_commit(tmp_path):
+    for name, data in files_of(BEFORE).items():
+        (tmp_path / name).write_bytes(data)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({**config, "auto_map": {"AutoTokenizer": ["other/code--t.T", None]}})
+    )
+    with pytest.raises(RevisionError, match="code_revision"):
+        load_tokenizer(tmp_path, trust_remote_code=True, code_revision="main")
+
+
+def test_real_transformers_loads_from_the_local_hub_by_id(hub, story, tmp_path):
+    """AutoTokenizer itself, in a process of its own, as a user's program would: commit, tag, branch, then offline."""
+    program = """
+import sys
+from transformers import AutoTokenizer
+for revision in sys.argv[1:]:
+    print(len(AutoTokenizer.from_pretrained("org/tiny", revision=revision)("<|user|>\\nHi<|end|>\\n").input_ids))
+"""
+    env = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    arguments = [sys.executable, "-c", program, story[0], "v1", "main"]
+    online = subprocess.run(arguments, env=env, capture_output=True, text=True, check=True).stdout.split()
+    assert online[0] == online[1] != online[2]
+    hub.requests.clear()
+    offline = subprocess.run(
+        arguments, env={**env, "HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert offline == online
+    assert hub.requests == []
