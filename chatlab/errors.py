@@ -30,6 +30,8 @@
     │       ├── RemoteCut      the stream ended without its mark of an end, so the answer is not whole
     │       └── RemoteLacks    it cannot give what was asked for, such as token ids
     ├── RevisionCompareError   two revisions could not be compared
+    │   ├── VersionInstallError an environment with another library version cannot be made
+    │   └── LockError          a lock file is damaged, unsafe, newer, or lacks the alias (also ValueError)
     └── OutputError            a result cannot be written where it was asked for   (also OSError)
 
 Each message names the thing that is wrong and the way out.
@@ -164,6 +166,14 @@ class RemoteLacks(RemoteError):
 
 class RevisionCompareError(ChatlabError):
     """Two revisions could not be compared."""
+
+
+class VersionInstallError(RevisionCompareError):
+    """An environment with another library version cannot be made or run."""
+
+
+class LockError(RevisionCompareError, ValueError):
+    """A lock file is damaged, unsafe, of a newer schema, or lacks the alias."""
 
 
 class OutputError(ChatlabError, OSError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from chatlab.errors import EncodeError
+from chatlab.tokenizers.source import Source
 
 Span = tuple[int, int]
 """Start and end offset in code points, end exclusive."""
@@ -38,6 +39,8 @@ class Tokenizer(ABC):
     """Where it came from: a hub id, a folder name, a class name."""
     loader: str
     """Which library reads it: ``transformers``, ``tokenizers``, ``sentencepiece`` or ``slow``."""
+    source: Source | None = None
+    """The files and the commit it was loaded from, where :func:`chatlab.load_tokenizer` made it."""
     versions: Mapping[str, str]
     """Library versions that take part, because the same files give other ids under other versions."""
 

@@ -2,50 +2,68 @@
 
 from __future__ import annotations
 
-import re
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
-from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.errors import RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.tokenizers.interface import Tokenizer
+from chatlab.tokenizers.source import Source, UnpinnedWarning, foreign_code, is_commit, resolve
 
 Loader = Literal["auto", "transformers", "tokenizers", "sentencepiece"]
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_REVISION = re.compile(r"[\w][\w./-]{0,254}")
-
 
 def load_tokenizer(
-    source: str | Path, revision: str | None = None, *, loader: Loader = "auto", legacy: bool | None = None
+    source: str | Path,
+    revision: str | None = None,
+    *,
+    loader: Loader = "auto",
+    legacy: bool | None = None,
+    trust_remote_code: bool = False,
+    code_revision: str | None = None,
 ) -> Tokenizer:
-    """Load a tokenizer from a folder, a ``tokenizer.json``, a ``tokenizer.model`` or a hub id.
+    """Load a tokenizer from a folder, a file, a hub id, a git clone or a GGUF file, pinned to one commit.
+
+    Of a hub id every file that counts, ``config.json`` among them, is fetched at one commit and checked, and only
+    then loaded from this machine: a branch that moves in between changes nothing. What it was loaded from stands in
+    the ``source`` attribute of the result.
 
     Args:
-        source: a path, or ``owner/name`` on the hub.
-        revision: commit, tag or branch of a hub id; a 40-character commit is the only one that stays put.
+        source: a path, or ``owner/name`` on the hub; a clone or hub id may carry ``@revision``.
+        revision: commit, tag or branch; a 40-character commit is the only one that stays put, and anything else
+            gives an :class:`UnpinnedWarning` that names the commit.
         loader: which library reads it. ``auto`` takes transformers where the folder has a ``tokenizer.json`` or a
             config, raw ``tokenizers`` for a ``.json`` file and SentencePiece for a bare ``.model``.
         legacy: the Llama switch: every segment gets the dummy prefix (``True``) or only the first (``False``).
             Left out, transformers decides; a bare ``.model`` is read the legacy way, as SentencePiece does.
+        trust_remote_code: run code that the repository brings along.
+        code_revision: commit of that code, needed where it lies in another repository.
 
     Raises:
         SourceNotFound: there is nothing at the path.
         OfflineError: it is a hub id, and the hub cannot be reached.
-        RevisionError: the revision is malformed, absent, or given for a local path.
+        RevisionError: the revision is malformed, shortened, absent, or given for a path without commits.
         TokenizerLoadError: the files are there and do not make a tokenizer.
     """
-    path = Path(source).expanduser()
-    if path.exists():
-        if revision is not None:
-            raise RevisionError(f"{source} is a local path and has no revisions: leave revision out, or name a hub id")
-        return _load_local(path, loader, legacy)
-    if not _HUB_ID.fullmatch(str(source)) or str(source).endswith((".json", ".model")):
-        raise SourceNotFound(
-            f"no tokenizer at {source}: give a folder, a tokenizer.json, a tokenizer.model or a hub id"
-        )
-    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise RevisionError(f"{revision!r} is no revision: give a 40-character commit, a tag or a branch")
-    return _load_hub(str(source), revision, legacy)
+    found = resolve(source, revision)
+    for warning in found.warnings if found.kind in ("hub", "git") else ():
+        warnings.warn(warning, UnpinnedWarning, stacklevel=2)
+    options: dict[str, Any] = {} if legacy is None else {"legacy": legacy}
+    if trust_remote_code:
+        foreign = foreign_code(found.folder)
+        if foreign and not (code_revision and is_commit(code_revision)):
+            raise RevisionError(
+                f"the code of {found.name} lies in {', '.join(foreign)}, which revision does not pin: "
+                "give code_revision, a commit of 40 hex digits"
+            )
+        options |= {"trust_remote_code": True} | ({"code_revision": code_revision} if code_revision else {})
+    if found.kind == "gguf":
+        tokenizer = _load_gguf(found, options)
+    else:
+        path = found.place if found.place is not None and found.kind in ("folder", "file") else found.folder
+        tokenizer = _load_local(path, loader, options, name=None if path is found.place else found.name)
+    tokenizer.source = found
+    return tokenizer
 
 
 def as_tokenizer(tokenizer: Any) -> Tokenizer:
@@ -75,7 +93,8 @@ def as_tokenizer(tokenizer: Any) -> Tokenizer:
     )
 
 
-def _load_local(path: Path, loader: Loader, legacy: bool | None) -> Tokenizer:
+def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str | None = None) -> Tokenizer:
+    name = name or _name(path)
     model = path if path.suffix == ".model" else path / "tokenizer.model"
     configured = path.is_dir() and any(
         (path / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json", "config.json")
@@ -84,55 +103,43 @@ def _load_local(path: Path, loader: Loader, legacy: bool | None) -> Tokenizer:
         loader = "transformers" if configured else "sentencepiece" if model.is_file() else "tokenizers"
     try:
         if loader == "transformers":
-            return _from_pretrained(str(path), None, legacy, bare_model=not configured)
+            return _from_pretrained(path, options, name, bare_model=not configured)
         if loader == "sentencepiece":
             from sentencepiece import SentencePieceProcessor
 
             from chatlab.tokenizers.sentencepiece_model import SentencePieceTokenizer
 
             processor = SentencePieceProcessor(model_file=str(_existing(model)))
-            return SentencePieceTokenizer(processor, legacy=legacy is not False, name=_name(path))
+            return SentencePieceTokenizer(processor, legacy=options.get("legacy") is not False, name=name)
         from tokenizers import Tokenizer as RustTokenizer
 
         from chatlab.tokenizers.fast import FastTokenizer
 
         file = _existing(path / "tokenizer.json" if path.is_dir() else path)
-        return FastTokenizer(RustTokenizer.from_file(str(file)), name=_name(path))
+        return FastTokenizer(RustTokenizer.from_file(str(file)), name=name)
     except TokenizerLoadError:
         raise
     except Exception as error:  # the libraries raise bare Exception, OSError, RuntimeError, ValueError, TypeError…
         raise TokenizerLoadError(f"{path} did not load with {loader}: {type(error).__name__}: {error}") from error
 
 
-def _load_hub(repo_id: str, revision: str | None, legacy: bool | None) -> Tokenizer:
+def _load_gguf(found: Source, options: dict[str, Any]) -> Tokenizer:
+    from transformers import AutoTokenizer
+
     try:
-        return _from_pretrained(repo_id, revision, legacy, bare_model=False)
+        return _of_transformers(
+            AutoTokenizer.from_pretrained(str(found.folder), gguf_file="model.gguf", **options), name=found.name
+        )
     except Exception as error:
-        text = str(error)
-        if "not a valid git identifier" in text or type(error).__name__ == "RevisionNotFoundError":
-            raise RevisionError(
-                f"{repo_id} has no revision {revision}: list them with `hf repos tag list` or on the hub"
-            ) from error
-        if "offline" in text.lower() or "connect" in text.lower() or "couldn't" in text.lower():
-            raise OfflineError(
-                f"{repo_id} is not on this machine and the hub cannot be reached. Give the folder of a local copy, "
-                f"or, with a network and HF_HUB_OFFLINE unset, fetch it once: hf download {repo_id}"
-                + (f" --revision {revision}" if revision else "")
-            ) from error
-        raise TokenizerLoadError(f"{repo_id} did not load: {type(error).__name__}: {error}") from error
+        raise TokenizerLoadError(f"{found.name} holds no vocabulary that this transformers reads: {error}") from error
 
 
-def _from_pretrained(source: str, revision: str | None, legacy: bool | None, *, bare_model: bool) -> Tokenizer:
+def _from_pretrained(folder: Path, options: dict[str, Any], name: str, *, bare_model: bool) -> Tokenizer:
     from transformers import AutoTokenizer, LlamaTokenizer
 
-    options: dict[str, Any] = {} if legacy is None else {"legacy": legacy}
-    if revision is not None:
-        options["revision"] = revision
     # Without a config AutoTokenizer guesses a class that knows no dummy prefix; a bare .model is a Llama one here.
     cls = LlamaTokenizer if bare_model else AutoTokenizer
-    return _of_transformers(
-        cls.from_pretrained(source, **options), name=_name(Path(source)) if Path(source).exists() else source
-    )
+    return _of_transformers(cls.from_pretrained(str(folder), **options), name=name)
 
 
 def _of_transformers(tokenizer: Any, name: str | None = None) -> Tokenizer:

@@ -1,0 +1,330 @@
+"""What a tokenizer does, on two sides: ids and texts of probes, drift at each boundary, delimiters that survive.
+
+Everything here is a pure function of recorded views; nothing is tokenized again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CORE_FAMILIES = ("prompt", "chat", "turns", "added", "sequence")
+"""Families whose ids decide over a chat: a change there breaks; in the other families it is exotic."""
+
+View = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeChange:
+    """One probe whose ids, decoded texts or error differ."""
+
+    label: str
+    family: str
+    text: str
+    ids_differ: bool
+    offset: int
+    """Index of the first differing id; -1 when the ids are equal."""
+    before_ids: tuple[int, ...]
+    after_ids: tuple[int, ...]
+    before_text: str
+    """Decoded with special tokens kept, or the error."""
+    after_text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FamilyCount:
+    """How many probes of a family differ."""
+
+    family: str
+    probe_len: int
+    ids_changed: int
+    text_changed: int
+
+
+def probes(view: View) -> dict[str, dict[str, Any]]:
+    """Return every probe that has ids, by label: texts, chat renders, sequences."""
+    found = {label: dict(p) for label, p in view.get("probes", {}).items()}
+    found.update({label: {"family": "chat", **c} for label, c in view.get("chats", {}).items() if "text" in c})
+    found.update({label: {"family": "sequence", "text": "", **s} for label, s in view.get("sequences", {}).items()})
+    return found
+
+
+def first_difference(before: list[int], after: list[int]) -> int:
+    """Return the index of the first differing id, or -1.
+
+    >>> first_difference([1, 2, 3], [1, 2])
+    2
+    """
+    if before == after:
+        return -1
+    return next(
+        (n for n, (x, y) in enumerate(zip(before, after, strict=False)) if x != y), min(len(before), len(after))
+    )
+
+
+def compare_probes(a: View, b: View) -> tuple[list[ProbeChange], list[FamilyCount]]:
+    """Return the probes that differ, and counts by family; only inputs that both sides were given are compared."""
+    before, after = probes(a), probes(b)
+    changes, totals = [], Counter[str]()
+    for label, old in before.items():
+        new = after.get(label)
+        if new is None or new["text"] != old["text"]:
+            continue
+        totals[old["family"]] += 1
+        if _outcome(old) != _outcome(new):
+            changes.append(_probe_change(label, old, new))
+    counts = [
+        FamilyCount(
+            family=family,
+            probe_len=total,
+            ids_changed=sum(c.family == family and c.ids_differ for c in changes),
+            text_changed=sum(c.family == family and not c.ids_differ for c in changes),
+        )
+        for family, total in totals.items()
+    ]
+    return changes, counts
+
+
+def _outcome(probe: Mapping[str, Any]) -> tuple[Any, ...]:
+    # Two libraries may refuse the same text in other words: that is no difference.
+    return probe.get("ids"), shown_text(probe.get("keep")), shown_text(probe.get("skip")), probe.get("joined")
+
+
+def shown_text(value: Any) -> Any:
+    """Return a decoded text, or ``error`` where decoding failed."""
+    return "error" if isinstance(value, dict) else value
+
+
+def _probe_change(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> ProbeChange:
+    before, after = old.get("ids") or [], new.get("ids") or []
+    return ProbeChange(
+        label=label,
+        family=old["family"],
+        text=old["text"],
+        ids_differ=old.get("ids") != new.get("ids"),
+        offset=first_difference(before, after),
+        before_ids=tuple(before),
+        after_ids=tuple(after),
+        before_text=str(old.get("error") or old.get("keep", "")),
+        after_text=str(new.get("error") or new.get("keep", "")),
+    )
+
+
+# -- drift ---------------------------------------------------------------------------------------------------
+
+
+def token_pattern(view: View) -> re.Pattern[str] | None:
+    """Return a pattern for the texts that a view reads as control tokens, the longest first."""
+    tokens = {t["content"] for t in view.get("added_tokens", [])}
+    tokens |= {s["content"] for n, s in view.get("specials", {}).items() if n != "all"}
+    tokens |= set(view.get("specials", {}).get("all", {}).get("contents", []))
+    ordered = sorted((t for t in tokens if t), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+
+def skipped_tokens(view: View) -> set[str]:
+    """Return the texts that ``skip_special_tokens`` removes."""
+    found = set(view.get("specials", {}).get("all", {}).get("contents", []))
+    return found | {t["content"] for t in view.get("added_tokens", []) if t.get("special")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """How much longer (positive) or shorter the decoded echo of a prompt is, in code points."""
+
+    keep: int
+    """Special tokens kept in the echo."""
+    skip: int
+    """Special tokens taken out of both the echo and the prompt."""
+    joined: int | None
+    """Echo joined from tokens decoded one by one, as a naive stream would."""
+
+
+def drift_of(probe: Mapping[str, Any], view: View) -> Drift | None:
+    """Return the drift of one probe, or ``None`` where it has no echo."""
+    if not isinstance(probe.get("keep"), str) or not isinstance(probe.get("skip"), str):
+        return None
+    text = probe["text"]
+    tokens = sorted(skipped_tokens(view), key=len, reverse=True)
+    bare = re.sub("|".join(map(re.escape, tokens)), "", text) if tokens else text
+    joined = probe.get("joined")
+    return Drift(
+        keep=len(probe["keep"]) - len(text),
+        skip=len(probe["skip"]) - len(bare),
+        joined=len(joined) - len(text) if isinstance(joined, str) else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundaryDrift:
+    """What happens to the text after one control token, over all probes of chats and turns."""
+
+    token: str
+    before: str
+    """Characters gained or lost a time, with counts: ``+1 ×3, 0 ×2``."""
+    after: str
+
+
+def boundary_drift(view: View) -> dict[str, Counter[int]]:
+    """Return, for each control token, how the text up to the next one changed its length."""
+    pattern = token_pattern(view)
+    found: dict[str, Counter[int]] = {}
+    if pattern is None:
+        return found
+    for probe in talk(view).values():
+        text, echo = probe["text"], probe.get("keep")
+        if not isinstance(echo, str):
+            continue
+        tokens = ["start", *pattern.findall(text)]
+        if tokens[1:] != pattern.findall(echo):
+            continue
+        for token, written, came in zip(tokens, pattern.split(text), pattern.split(echo), strict=True):
+            found.setdefault(token, Counter())[len(came) - len(written)] += 1
+    return found
+
+
+def talk(view: View) -> dict[str, dict[str, Any]]:
+    """Return the probes that are prompts: the user's own, plain chat renders, and turns where there is no template."""
+    found = {label: p for label, p in view.get("probes", {}).items() if p["family"] == "prompt"}
+    chats = {label: c for label, c in view.get("chats", {}).items() if c.get("roles") == "plain" and "text" in c}
+    turns = {label: p for label, p in view.get("probes", {}).items() if p["family"] == "turns"}
+    return {**found, **(chats or turns)}
+
+
+def counted(counter: Counter[int] | None) -> str:
+    """Return a counter of drifts as text, the most frequent first."""
+    if not counter:
+        return "–"
+    return ", ".join(
+        f"{drift:+d} ×{n}" if drift else f"0 ×{n}" for drift, n in sorted(counter.items(), key=lambda i: (-i[1], i[0]))
+    )
+
+
+def compare_boundaries(a: View, b: View) -> list[BoundaryDrift]:
+    """Return the drift after each control token, before and after."""
+    before, after = boundary_drift(a), boundary_drift(b)
+    return [
+        BoundaryDrift(token=token, before=counted(before.get(token)), after=counted(after.get(token)))
+        for token in sorted(before.keys() | after.keys())
+    ]
+
+
+# -- delimiters ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delimiter:
+    """A turn delimiter as the prompt writes it and as each side's echo shows it.
+
+    A parser of echoes looks for the form it once saw, so it breaks when the two echo forms differ.
+    """
+
+    token: str
+    written: str
+    echo_before: str
+    """Empty when the delimiter does not come back at all."""
+    echo_after: str
+
+    @property
+    def broken(self) -> bool:
+        """Whether a parser that knew the first echo finds nothing in the second."""
+        return bool(self.echo_before) and self.echo_before not in self.echo_after
+
+    @property
+    def lost(self) -> bool:
+        """Whether the written form is no longer in the echo, though it was."""
+        return self.written in self.echo_before and self.written not in self.echo_after
+
+
+def delimiter_forms(view: View) -> dict[tuple[str, str], str]:
+    """Return (token, written form) → most frequent form in the echo; a form is a token and the whitespace around it.
+
+    Only whitespace of the template counts, so a token's form is the commonest one over all renders.
+    """
+    pattern = token_pattern(view)
+    forms: dict[tuple[str, str], Counter[str]] = {}
+    if pattern is None:
+        return {}
+    around = re.compile(rf"({pattern.pattern})(\s*)")
+    for probe in talk(view).values():
+        echo = probe.get("keep")
+        if not isinstance(echo, str):
+            continue
+        written = [(m[1], m[0]) for m in around.finditer(probe["text"])]
+        came: dict[str, list[str]] = {}
+        for match in around.finditer(echo):
+            came.setdefault(match[1], []).append(match[0])
+        for token, form in written:
+            queue = came.get(token)
+            forms.setdefault((token, form), Counter())[queue.pop(0) if queue else ""] += 1
+    return {key: max(sorted(counter), key=lambda f: counter[f]) for key, counter in forms.items()}
+
+
+def compare_delimiters(a: View, b: View) -> list[Delimiter]:
+    """Return the commonest form of each turn delimiter, with its echo on both sides."""
+    before, after = delimiter_forms(a), delimiter_forms(b)
+    counts = Counter[tuple[str, str]]()
+    for key in before.keys() | after.keys():
+        counts[key] += (key in before) + (key in after)
+    rows = []
+    for token in sorted({token for token, _ in counts}):
+        forms = sorted(
+            (key for key in counts if key[0] == token),
+            key=lambda k: (-counts[k], k not in before, len(k[1]) == len(token), k[1]),
+        )
+        for key in forms[:2]:
+            rows.append(
+                Delimiter(token=token, written=key[1], echo_before=before.get(key, ""), echo_after=after.get(key, ""))
+            )
+    return rows
+
+
+# -- templates -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderRow:
+    """One dialogue through both chat templates."""
+
+    label: str
+    roles: str
+    same: bool
+    before: str
+    """The rendered text, or the error."""
+    after: str
+
+
+def compare_renders(a: View, b: View) -> list[RenderRow]:
+    """Return the render matrix: roles × generation prompt × tools, before and after."""
+    before, after = a.get("chats", {}), b.get("chats", {})
+    rows = []
+    for label in sorted(before.keys() | after.keys()):
+        old, new = before.get(label, {}), after.get(label, {})
+        texts = [c.get("text", c.get("render_error", "no template")) for c in (old, new)]
+        # Errors are compared by being errors: libraries word them differently.
+        same = texts[0] == texts[1] or ("text" not in old and "text" not in new)
+        rows.append(RenderRow(label=label, roles=(old or new)["roles"], same=same, before=texts[0], after=texts[1]))
+    return rows
+
+
+def prefix_breaks(view: View) -> list[str]:
+    """Return the answered renders that are no prefix of the next longer one: a cache or a stream relies on it."""
+    chats = view.get("chats", {})
+    texts = [chats.get(f"chat/answered-{n}", {}).get("text") for n in range(1, 4)]
+    return [
+        f"answered-{n} is no prefix of answered-{n + 1}"
+        for n, (short, long) in enumerate(zip(texts, texts[1:], strict=False), start=1)
+        if isinstance(short, str) and isinstance(long, str) and not long.startswith(short)
+    ]
+
+
+def bos_counts(view: View) -> dict[str, int]:
+    """Return how many BOS ids begin each chat render and each sequence with special tokens."""
+    bos = view.get("specials", {}).get("bos_token", {}).get("id")
+    if bos is None:
+        return {}
+    rows = {**view.get("chats", {}), **view.get("sequences", {})}
+    return {label: row["ids"].count(bos) for label, row in rows.items() if isinstance(row.get("ids"), list)}

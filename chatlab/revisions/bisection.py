@@ -1,0 +1,195 @@
+"""Since when: the first commit between two revisions at which the verdict changes.
+
+Commits whose tokenizer files have the same blob ids are one state, so they cost a listing and no download.  The states
+are walked from the oldest on, not halved: a repository has few of them, a verdict may come and go (a revert), and
+"first" should mean first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chatlab.errors import RevisionCompareError, RevisionError
+from chatlab.revisions.compare import compare_revisions
+from chatlab.revisions.comparison import Comparison
+from chatlab.revisions.report import code, md
+from chatlab.revisions.severity import Severity
+from chatlab.tokenizers import git
+from chatlab.tokenizers.git import Commit
+from chatlab.tokenizers.hub import Hub
+from chatlab.tokenizers.source import is_tokenizer_file, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One commit on the way."""
+
+    commit: str
+    title: str
+    date: str
+    changed: tuple[str, ...]
+    """Tokenizer files that differ from the commit before."""
+    severity: Severity
+    """Against the first revision."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bisection:
+    """Which commit brought the change."""
+
+    source: str
+    before: str
+    after: str
+    first: Step | None
+    """The first commit whose verdict reaches ``at_least``; ``None`` when none does."""
+    at_least: Severity
+    steps: tuple[Step, ...]
+    """Every commit up to the first, oldest first; those that touch no tokenizer file have no ``changed``."""
+    comparison: Comparison | None = field(default=None, repr=False, compare=False)
+    """The first commit against the first revision."""
+
+    @property
+    def exit_code(self) -> int:
+        """As of the comparison: 0 when no commit reaches the severity."""
+        return self.first.severity.exit_code if self.first else 0
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.first is None:
+            return f"No commit after {self.before[:8]} up to {self.after[:8]} is {self.at_least.label} or worse."
+        return f"Since {self.first.commit} ({self.first.title}): {self.first.severity.label}; it changed {', '.join(self.first.changed)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        steps = [{**vars(step), "changed": list(step.changed), "severity": step.severity.label} for step in self.steps]
+        return {
+            "source": self.source,
+            "before": self.before,
+            "after": self.after,
+            "at_least": self.at_least.label,
+            "first": self.first.commit if self.first else None,
+            "verdict": self.verdict,
+            "steps": steps,
+            "comparison": self.comparison.to_dict() if self.comparison else None,
+        }
+
+    def to_markdown(self) -> str:
+        """Return the steps as a table, and the comparison of the first bad one."""
+        rows = [
+            f"| {code(s.commit[:8])} | {s.date[:10]} | {code(s.title)} | {code(', '.join(s.changed))} | {s.severity.label} |"
+            for s in self.steps
+        ]
+        head = ["| commit | date | title | tokenizer files | against the first |", "|---|---|---|---|---|"]
+        tail = ["", self.comparison.to_markdown()] if self.comparison else []
+        return "\n".join([md(self.verdict), "", *head, *rows, *tail])
+
+
+class History:
+    """Commits and trees of one repository, on the hub or in a clone."""
+
+    def __init__(self, source: str | Path, endpoint: str | None = None) -> None:
+        self.source = source
+        self.path = Path(source).expanduser()
+        self.hub = None if self.path.exists() else Hub(str(source), endpoint=endpoint)
+        self.endpoint = endpoint
+
+    def commit(self, revision: str) -> str:
+        """Return the commit of a revision."""
+        if self.hub is None:
+            return git.resolve(self.path, revision)[0]
+        return revision if len(revision) == 40 else self.hub.commit(revision)
+
+    def between(self, before: str, after: str) -> list[Commit]:
+        """Return the commits after one and up to the other, oldest first.
+
+        Raises:
+            RevisionError: the first is no ancestor of the second.
+        """
+        if self.hub is not None:
+            return self.hub.log(before, after)
+        return git.log(self.path, before, after)
+
+    def tree(self, commit: str) -> dict[str, str]:
+        """Return the blob ids of the tokenizer files of a commit."""
+        if self.hub is not None:
+            return self.hub.tree(commit, is_tokenizer_file) or {}
+        return git.tree(self.path, commit, git.resolve(self.path, commit)[1], is_tokenizer_file)
+
+
+def bisect_revisions(
+    source: str | Path,
+    before: str,
+    after: str,
+    *,
+    at_least: Severity = Severity.MAJOR_LATENT,
+    loader: str | None = None,
+    prompts: Sequence[str] = (),
+    endpoint: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Bisection:
+    """Find the first commit that changes the verdict against a revision that works.
+
+    Args:
+        source: a hub id, or a folder inside a git clone.
+        before: the revision that works: commit, tag or branch.
+        after: a later one.
+        at_least: the severity that counts as a change.
+        loader: the loader that the verdict is about.
+        prompts: prompts of your own.
+        endpoint: another hub.
+        progress: called with a line for each commit that is looked at.
+
+    Raises:
+        RevisionError: a revision is absent, or the first is no ancestor of the second.
+        RevisionCompareError: there are no commits between them.
+    """
+    history = History(source, endpoint)
+    old, new = history.commit(before), history.commit(after)
+    commits = history.between(old, new)
+    if not commits:
+        raise RevisionCompareError(
+            f"there is no commit between {old[:8]} and {new[:8]}: is {before!r} older than {after!r}?"
+        )
+    good = resolve(source, old, endpoint=endpoint)
+    known: dict[tuple[tuple[str, str], ...], tuple[Severity, Comparison | None]] = {}
+    steps: list[Step] = []
+    for commit, changed, state in _states(history, old, commits):
+        if state not in known:
+            if progress is not None:
+                progress(f"{commit.commit[:8]} {commit.title}: {', '.join(changed) or 'as at the start'}")
+            comparison = compare_revisions(
+                good, resolve(source, commit.commit, endpoint=endpoint), loader=loader, prompts=prompts
+            )
+            known[state] = comparison.severity, comparison
+        severity, found = known[state]
+        step = Step(commit=commit.commit, title=commit.title, date=commit.date, changed=changed, severity=severity)
+        steps.append(step)
+        if severity >= at_least:
+            return Bisection(
+                source=str(good.name),
+                before=old,
+                after=new,
+                first=step,
+                at_least=at_least,
+                steps=tuple(steps),
+                comparison=found,
+            )
+    return Bisection(source=str(good.name), before=old, after=new, first=None, at_least=at_least, steps=tuple(steps))
+
+
+def _states(
+    history: History, start: str, commits: list[Commit]
+) -> Iterator[tuple[Commit, tuple[str, ...], tuple[tuple[str, str], ...]]]:
+    """Yield each commit with the tokenizer files it changes and the state they are in; a listing each, no download."""
+    last = history.tree(start)
+    for commit in commits:
+        tree = history.tree(commit.commit)
+        if not tree:
+            raise RevisionError(f"no tokenizer file at {commit.commit}: bisect between revisions that have some")
+        changed = tuple(sorted(name for name in tree.keys() | last.keys() if tree.get(name) != last.get(name)))
+        yield commit, changed, tuple(sorted(tree.items()))
+        last = tree

@@ -1,0 +1,222 @@
+"""Check a lock: does the tokenizer still do what was tested, with these files and these libraries?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chatlab.errors import ChatlabError, LockError, OfflineError, RevisionError, SourceNotFound
+from chatlab.revisions.behaviour import CORE_FAMILIES
+from chatlab.revisions.compare import compare_revisions
+from chatlab.revisions.comparison import Comparison
+from chatlab.revisions.lock import comparison_with, entry_of
+from chatlab.revisions.lockfile import DEFAULT, Entry, read_lock
+from chatlab.revisions.report import short
+from chatlab.revisions.severity import COULD_NOT_COMPARE, Severity
+from chatlab.revisions.snapshot import snapshot
+from chatlab.tokenizers.hub import Hub
+from chatlab.tokenizers.source import is_tokenizer_file, resolve
+
+COMPONENT_SEVERITY = {
+    "error": Severity.BREAKING,
+    "stop_ids": Severity.BREAKING,
+    "renders_plain": Severity.BREAKING,
+    "renders_edge": Severity.MAJOR,
+    "renders_system": Severity.MAJOR,
+    "renders_tools": Severity.MAJOR,
+    "specials": Severity.MAJOR,
+    "vocab": Severity.MAJOR,
+    "settings": Severity.MINOR,
+    "truncation": Severity.MINOR,
+    "padding": Severity.MINOR,
+    "class": Severity.MINOR,
+}
+"""Severity of a part that differs, before its effect on the probes is known; every other part is MAJOR-latent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    """What became of one locked tokenizer."""
+
+    alias: str
+    severity: Severity
+    lines: tuple[str, ...]
+    """What differs, each in a line; empty when nothing does."""
+    error: str | None = None
+    """Why there is no verdict: the files are gone, the lock is damaged."""
+    comparison: Comparison | None = field(default=None, repr=False, compare=False)
+    """The whole comparison, where the locked snapshot is still kept on this machine."""
+    upstream: Comparison | None = field(default=None, repr=False, compare=False)
+    """What the branch or tag would bring now, with ``online``."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 up to MINOR, 1 BREAKING, 2 MAJOR or MAJOR-latent, 3 no verdict."""
+        return COULD_NOT_COMPARE if self.error else self.severity.exit_code
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        found: dict[str, Any] = {
+            "alias": self.alias,
+            "severity": self.severity.label,
+            "lines": list(self.lines),
+            "error": self.error,
+        }
+        for name in ("comparison", "upstream"):
+            value = getattr(self, name)
+            found[name] = value.to_dict() if value else None
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How two lock entries differ."""
+
+    severity: Severity
+    lines: tuple[str, ...]
+
+
+def differences_of(old: Entry, new: Entry) -> Difference:
+    """Return what differs between what was locked and what is there; a pure function of two entries."""
+    found: list[tuple[Severity, str]] = []
+    for name in sorted(old.files.keys() | new.files.keys()):
+        if old.files.get(name) != new.files.get(name):
+            word = "is gone" if name not in new.files else "is new" if name not in old.files else "has other bytes"
+            found.append((Severity.INFO, f"{name} {word}"))
+    for name in sorted(old.versions.keys() | new.versions.keys()):
+        if old.versions.get(name) != new.versions.get(name):
+            found.append(
+                (Severity.INFO, f"{name}: {old.versions.get(name) or 'absent'} → {new.versions.get(name) or 'absent'}")
+            )
+    for name in sorted(old.components.keys() | new.components.keys()):
+        if old.components.get(name) != new.components.get(name):
+            found.append((COMPONENT_SEVERITY.get(name, Severity.MAJOR_LATENT), f"{name.replace('_', ' ')} differs"))
+    found += _families(old, new)
+    return Difference(
+        severity=max((s for s, _ in found), default=Severity.NONE), lines=tuple(line for _, line in found)
+    )
+
+
+def _families(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
+    if old.golden["corpus"] != new.golden["corpus"]:
+        return [
+            (Severity.MAJOR_LATENT, "the probe corpus is another one: lock anew with --update to compare ids again")
+        ]
+    found = []
+    for name, hashes in sorted(old.golden["families"].items()):
+        now = new.golden["families"].get(name)
+        if now is None or now["ids"] != hashes["ids"]:
+            found.append(
+                (Severity.BREAKING if name in CORE_FAMILIES else Severity.MAJOR, f"ids of {name} probes differ")
+            )
+        elif now["texts"] != hashes["texts"]:
+            found.append((Severity.MAJOR, f"decoded texts of {name} probes differ"))
+    examples = new.golden["examples"]
+    differing = [
+        label
+        for label, old_one in old.golden["examples"].items()
+        if examples.get(label, old_one)["ids"] != old_one["ids"]
+    ]
+    for label in differing[:2]:
+        echoes = [short(str(golden["examples"][label]["echo"])) for golden in (old.golden, new.golden)]
+        found.append((Severity.NONE, f"{label} came back as {echoes[0]}, now as {echoes[1]}"))
+    return found
+
+
+def check(alias: str | None = None, *, path: str | Path = DEFAULT, online: bool = False) -> list[CheckResult]:
+    """Check one locked tokenizer, or all.
+
+    Args:
+        alias: which one; left out, every entry.
+        path: the lock file.
+        online: ask the hub where the branch or tag is now, whether the locked commit is still there, and fetch
+            files that this machine lacks. Otherwise nothing is asked of any network.
+
+    Raises:
+        LockError: there is no lock file, it is damaged, or lacks the alias.
+    """
+    lock_path = Path(path)
+    entries = read_lock(lock_path)
+    if not entries:
+        raise LockError(f"{lock_path} locks nothing: `chatlab lock ALIAS SOURCE` writes it")
+    if alias is not None and alias not in entries:
+        raise LockError(f"{alias!r} is not in {lock_path.name}: it has {', '.join(entries)}")
+    return [
+        check_entry(entry, lock_path.parent, online=online) for name, entry in entries.items() if alias in (None, name)
+    ]
+
+
+def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResult:
+    """Check one entry; what prevents a verdict is told in ``error``."""
+    try:
+        source = entry.source(root, offline=not online)
+        taken = snapshot(source, [entry.loader], prompts=entry.prompts, options=entry.options)
+        now = entry_of(entry.alias, source, taken, root, entry.roles)
+    except ChatlabError as error:
+        return CheckResult(alias=entry.alias, severity=Severity.NONE, lines=(), error=str(error))
+    found = differences_of(entry, now)
+    severity, lines, upstream = found.severity, found.lines, None
+    if online and entry.kind == "hub":
+        moved, more, upstream = _online(entry)
+        severity, lines = max(severity, moved), (*lines, *more)
+    comparison = comparison_with(entry, taken) if found.lines else None
+    return CheckResult(alias=entry.alias, severity=severity, lines=lines, comparison=comparison, upstream=upstream)
+
+
+def _online(entry: Entry) -> tuple[Severity, tuple[str, ...], Comparison | None]:
+    """Look where the requested branch or tag is now; two tree listings tell whether a tokenizer file moved."""
+    assert entry.revision is not None
+    hub = Hub(entry.place)
+    try:
+        hub.exists(entry.revision)
+    except RevisionError as error:
+        return (
+            Severity.MAJOR,
+            (f"the locked commit is gone from the hub, and only your copies are left: {error}",),
+            None,
+        )
+    except SourceNotFound as error:
+        return Severity.MAJOR, (f"the repository is gone from the hub, and only your copies are left: {error}",), None
+    except OfflineError as error:
+        return Severity.MAJOR_LATENT, (f"the hub did not answer: {error}",), None
+    if entry.requested in (None, entry.revision):
+        return Severity.NONE, (), None
+    now = hub.commit(str(entry.requested))
+    if now == entry.revision:
+        return Severity.NONE, (), None
+    told = f"{entry.requested} moved to {now}"
+    if hub.tree(now, is_tokenizer_file) == hub.tree(entry.revision, is_tokenizer_file):
+        return Severity.INFO, (f"{told}; no tokenizer file changed",), None
+    comparison = compare_revisions(
+        resolve(entry.place, entry.revision),
+        resolve(entry.place, now),
+        loader=entry.loader,
+        prompts=entry.prompts,
+        options=entry.options,
+    )
+    return comparison.severity, (f"{told}: {comparison.severity.label}: {comparison.verdict}",), comparison
+
+
+def load_locked(alias: str, *, path: str | Path = DEFAULT) -> Any:
+    """Load a locked tokenizer, only if its files are byte for byte those that were locked.
+
+    Raises:
+        LockError: the alias is unknown, or a file differs.
+    """
+    from chatlab.revisions.recorder import file_sha256, tokenizer_files
+    from chatlab.tokenizers.load import load_tokenizer
+
+    lock_path = Path(path)
+    entry = read_lock(lock_path).get(alias)
+    if entry is None:
+        raise LockError(f"{alias!r} is not in {lock_path.name}: `chatlab lock {alias} SOURCE` adds it")
+    source = entry.source(lock_path.parent)
+    found = {name: file_sha256(file) for name, file in tokenizer_files(source.folder).items()}
+    locked = {name: file["sha256"] for name, file in entry.files.items()}
+    differing = sorted(name for name in found.keys() | locked.keys() if found.get(name) != locked.get(name))
+    if differing:
+        raise LockError(
+            f"{', '.join(differing)} of {alias!r} are not what was locked: `chatlab check {alias}` tells what changed"
+        )
+    return load_tokenizer(source.folder)

@@ -1,0 +1,277 @@
+"""What `chatlab compare`, `lock` and `check` do: plain parameters in, text out, an exit code back.
+
+Exit codes: 0 up to MINOR, 1 BREAKING, 2 MAJOR or MAJOR-latent, 3 could not compare.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from chatlab.errors import ChatlabError, OutputError
+from chatlab.revisions.bisection import bisect_revisions
+from chatlab.revisions.check import CheckResult, check
+from chatlab.revisions.compare import compare_revisions
+from chatlab.revisions.environments import compare_versions
+from chatlab.revisions.lock import lock
+from chatlab.revisions.lockfile import DEFAULT
+from chatlab.revisions.report import visible
+from chatlab.revisions.severity import COULD_NOT_COMPARE, Severity
+
+
+class _Report(Protocol):
+    @property
+    def exit_code(self) -> int: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def to_markdown(self) -> str: ...
+
+
+def compare_command(
+    before: str,
+    after: str | None = None,
+    *,
+    versions: str | None = None,
+    bisect: bool = False,
+    loader: str | None = None,
+    prompts: Sequence[str] = (),
+    prompt_file: Path | None = None,
+    explain: str | None = None,
+    format: str = "rich",
+    out: Path | None = None,
+    console: Console | None = None,
+) -> int:
+    """Compare two revisions, one source under several library versions, or find since when.
+
+    Args:
+        before: what works today, such as ``org/name@commit``, a folder, or a clone with ``@commit``.
+        after: what would take its place.
+        versions: transformers versions with commas between; then ``after`` is left out.
+        bisect: find the first commit between ``SOURCE@old`` and ``SOURCE@new`` that changes the verdict.
+        loader: the loader that the verdict is about.
+        prompts: prompts of your own.
+        prompt_file: a text file with one prompt a line, or a JSON file with a list of prompts.
+        explain: a probe to show through both tokenizers, such as ``prompt/0``.
+        format: ``rich``, ``markdown``, ``json`` or ``html``.
+        out: a file to write instead of the terminal.
+        console: where to write.
+    """
+    screen = console or Console()
+    try:
+        own = [*prompts, *(read_prompts(prompt_file) if prompt_file else ())]
+        if versions is not None:
+            wanted = [v.strip() for v in versions.split(",") if v.strip()]
+            result: Any = compare_versions(
+                before, wanted, loader=loader or "auto", prompts=own, progress=_progress(screen, format, out)
+            )
+        elif after is None:
+            raise OutputError("nothing to compare with: give a second source, or --versions")
+        elif bisect:
+            source, old = _split(before)
+            result = bisect_revisions(
+                source, old, _split(after)[1], loader=loader, prompts=own, progress=_progress(screen, format, out)
+            )
+        else:
+            result = compare_revisions(before, after, loader=loader, prompts=own)
+        write_report(result, format, out, screen)
+        if explain is not None and hasattr(result, "explain"):
+            screen.print(Text(result.explain(explain).to_text()))
+    except (ChatlabError, OSError) as error:
+        _say_error(screen, error)
+        return COULD_NOT_COMPARE
+    return int(result.exit_code)
+
+
+def lock_command(
+    alias: str,
+    source: str | None = None,
+    *,
+    revision: str | None = None,
+    path: Path = Path(DEFAULT),
+    loader: str = "auto",
+    prompts: Sequence[str] = (),
+    roles: Sequence[str] = (),
+    vendor: bool = False,
+    update: bool = False,
+    console: Console | None = None,
+) -> int:
+    """Lock a tokenizer; ``roles`` are given as ``weights=org/model@commit``. Exit code 0, or 3 when nothing was locked."""
+    screen = console or Console()
+    try:
+        named = dict(role.split("=", 1) for role in roles if "=" in role)
+        entry = lock(
+            alias,
+            source,
+            revision=revision,
+            path=path,
+            loader=loader,
+            prompts=prompts,
+            roles=named,
+            vendor=vendor,
+            update=update,
+        )
+    except (ChatlabError, OSError) as error:
+        _say_error(screen, error)
+        return COULD_NOT_COMPARE
+    at = f" at {entry.revision}" if entry.revision else ""
+    screen.print(
+        Text(
+            f"{alias}: {visible(entry.place)}{at}, {len(entry.files)} files, {entry.golden['corpus']['version']}. corpus → {path}"
+        )
+    )
+    if entry.requested is not None and entry.requested != entry.revision:
+        screen.print(Text(f"{entry.requested!r} can move: load it with revision={entry.revision!r}"))
+    if update and entry.history:
+        note = entry.history[0]
+        screen.print(
+            Text(f"{note['severity']} against the former lock: {'; '.join(note['changed']) or 'nothing differs'}")
+        )
+    return 0
+
+
+def check_command(
+    alias: str | None = None,
+    *,
+    path: Path = Path(DEFAULT),
+    online: bool = False,
+    format: str = "rich",
+    out: Path | None = None,
+    console: Console | None = None,
+) -> int:
+    """Check one locked tokenizer or all; the worst exit code counts, and 3 when one gave no verdict and none breaks."""
+    screen = console or Console()
+    try:
+        results = check(alias, path=path, online=online)
+        write_report(CheckReport(results), format, out, screen)
+    except (ChatlabError, OSError) as error:
+        _say_error(screen, error)
+        return COULD_NOT_COMPARE
+    return CheckReport(results).exit_code
+
+
+class CheckReport:
+    """The results of a check, as a report."""
+
+    def __init__(self, results: list[CheckResult]) -> None:
+        self.results = results
+
+    @property
+    def exit_code(self) -> int:
+        """1 when anything breaks, else 3 when one gave no verdict, else 2 or 0."""
+        codes = {result.exit_code for result in self.results}
+        return next((code for code in (1, 3, 2) if code in codes), 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"exit_code": self.exit_code, "results": [result.to_dict() for result in self.results]}
+
+    def to_markdown(self) -> str:
+        """Return the results for a pull request, with the whole comparison of what differs."""
+        from chatlab.revisions.report import md
+
+        parts = []
+        for result in self.results:
+            parts.append(f"- **{md(result.alias)}**: {_word(result)}")
+            parts += [f"  - {md(line)}" for line in ([result.error] if result.error else result.lines)]
+            parts += ["", *(c.to_markdown() for c in (result.comparison, result.upstream) if c is not None)]
+        return "\n".join(parts)
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+
+        from chatlab.revisions.report import COLOURS
+
+        parts: list[Any] = []
+        for result in self.results:
+            style = "red" if result.error else COLOURS[result.severity]
+            parts.append(Text(f"{result.alias}: {_word(result)}", style=f"bold {style}"))
+            parts += [Text(f"  {visible(line)}") for line in ([result.error] if result.error else result.lines)]
+            parts += [c for c in (result.comparison, result.upstream) if c is not None and c.severity > Severity.MINOR]
+        return Group(*parts)
+
+
+def _word(result: CheckResult) -> str:
+    if result.error:
+        return "no verdict"
+    return "as locked" if result.severity is Severity.NONE else result.severity.label
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Return the prompts of a file: a JSON list of strings, or one a line.
+
+    Raises:
+        OutputError: the file cannot be read or holds something else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path.suffix == ".json" else [line for line in text.splitlines() if line]
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, list) or not all(isinstance(p, str) for p in found):
+        raise OutputError(f"{path} holds no list of prompts")
+    return found
+
+
+def write_report(result: _Report, format: str, out: Path | None, screen: Console) -> None:
+    """Write a report to the terminal or, whole or not at all, to a file.
+
+    Raises:
+        OutputError: the format is unknown, or the file cannot be written.
+    """
+    if format == "rich" and out is None:
+        screen.print(result)
+        return
+    makers = {
+        "rich": lambda: _plain_text(result),
+        "markdown": result.to_markdown,
+        "json": lambda: json.dumps(result.to_dict(), indent=2, sort_keys=True, ensure_ascii=False),
+        "html": getattr(result, "_repr_html_", result.to_markdown),
+    }
+    if format not in makers:
+        raise OutputError(f"{format!r} is no format: rich, markdown, json or html")
+    text = makers[format]().encode("utf-8", "backslashreplace").decode()
+    if out is None:
+        screen.file.write(text + "\n")
+        return
+    try:
+        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+        os.chmod(part, 0o644)
+        os.replace(part, out)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+
+
+def _plain_text(result: _Report) -> str:
+    from io import StringIO
+
+    buffer = StringIO()
+    Console(file=buffer, width=120).print(result)
+    return buffer.getvalue()
+
+
+def _progress(screen: Console, format: str, out: Path | None) -> Any:
+    # A report on the terminal is for a program to read unless it is a rich one: then no line may stand before it.
+    return (
+        (lambda line: screen.print(Text(visible(line), style="dim"))) if format == "rich" or out is not None else None
+    )
+
+
+def _split(spec: str) -> tuple[str, str]:
+    source, mark, revision = spec.rpartition("@")
+    if not mark:
+        raise OutputError(f"{spec} names no revision: give SOURCE@REVISION")
+    return source, revision
+
+
+def _say_error(screen: Console, error: Exception) -> None:
+    screen.print(Text(f"could not compare: {visible(str(error))}", style="red"))

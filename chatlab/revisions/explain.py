@@ -1,0 +1,90 @@
+"""One probe through both tokenizers, piece by piece."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from chatlab.errors import RevisionCompareError
+from chatlab.revisions.behaviour import probes
+from chatlab.revisions.snapshot import Snapshot
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceRow:
+    """Aligned stretches of ids; equal ones stand side by side, others in what one side has in place of the other."""
+
+    same: bool
+    before_ids: tuple[int, ...]
+    before_pieces: tuple[str, ...]
+    after_ids: tuple[int, ...]
+    after_pieces: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Both tokenizations of one text, aligned, with both echoes."""
+
+    label: str
+    text: str
+    before: str
+    after: str
+    rows: tuple[PieceRow, ...]
+
+    def to_text(self) -> str:
+        """Return the explanation as lines: ``=`` for equal stretches, ``-`` and ``+`` for the two sides."""
+        lines = [f"{self.label}: {self.text!r}"]
+        for row in self.rows:
+            if row.same:
+                lines.append(f"  = {_pieces(row.before_ids, row.before_pieces)}")
+            else:
+                lines += [f"  - {_pieces(row.before_ids, row.before_pieces)}"] if row.before_ids else []
+                lines += [f"  + {_pieces(row.after_ids, row.after_pieces)}"] if row.after_ids else []
+        return "\n".join([*lines, f"  echo before: {self.before!r}", f"  echo after:  {self.after!r}"])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_text())}</pre>"
+
+
+def _pieces(ids: tuple[int, ...], names: tuple[str, ...]) -> str:
+    return " ".join(f"{name!r}:{i}" for i, name in zip(ids, names, strict=True))
+
+
+def id_pieces(record: Mapping[str, Any], view: Mapping[str, Any]) -> dict[int, str]:
+    """Return id → piece of a view."""
+    table = record["tables"].get(view.get("components", {}).get("model", {}).get("vocab"), {})
+    found = {i: piece for piece, i in table.items()} if isinstance(table, dict) else dict(enumerate(table))
+    found.update({t["id"]: t["content"] for t in view.get("added_tokens", [])})
+    return found
+
+
+def explain_probe(before: Snapshot, after: Snapshot, loader: str, label: str) -> Explanation:
+    """Return both tokenizations of one probe, side by side.
+
+    Raises:
+        RevisionCompareError: one side has no probe of that label.
+    """
+    sides = [(s, s.view(loader)) for s in (before, after)]
+    found = [probes(view).get(label) for _, view in sides]
+    if found[0] is None or found[1] is None:
+        known = ", ".join(list(probes(sides[0][1]))[:5])
+        raise RevisionCompareError(f"no probe {label!r} on both sides: there are {known} and more")
+    ids = [list(p.get("ids") or []) if p else [] for p in found]
+    names = [id_pieces(s.record, view) for s, view in sides]
+    rows = []
+    for operation, a0, a1, b0, b1 in difflib.SequenceMatcher(a=ids[0], b=ids[1], autojunk=False).get_opcodes():
+        one, two = tuple(ids[0][a0:a1]), tuple(ids[1][b0:b1])
+        rows.append(
+            PieceRow(
+                same=operation == "equal",
+                before_ids=one,
+                before_pieces=tuple(names[0].get(i, "?") for i in one),
+                after_ids=two,
+                after_pieces=tuple(names[1].get(i, "?") for i in two),
+            )
+        )
+    echoes = [str(p.get("keep", p.get("error", ""))) for p in found if p]
+    return Explanation(label=label, text=str(found[0]["text"]), before=echoes[0], after=echoes[1], rows=tuple(rows))

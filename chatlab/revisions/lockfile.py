@@ -1,0 +1,214 @@
+"""The lock file: what was tested, written so that people can read it and a check can trust it.
+
+One JSON file, sorted and without dates, so that a change in review is a change in fact. Everything read from it is
+checked first: a lock file may come from a pull request of a stranger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from chatlab.errors import LockError, OutputError
+from chatlab.tokenizers.source import Source, is_tokenizer_file, resolve
+
+SCHEMA = 1
+DEFAULT = "chatlab.lock"
+
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REQUESTED = re.compile(r"\w[\w./+-]{0,254}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One locked tokenizer."""
+
+    alias: str
+    kind: str
+    """``hub``, ``git`` or ``folder``."""
+    place: str
+    """Hub id, or a path relative to the lock file."""
+    requested: str | None
+    """The branch or tag that was asked for; ``--online`` looks where it is now."""
+    revision: str | None
+    """The commit, 40 hex digits."""
+    roles: Mapping[str, Any]
+    """Commits of what belongs to it: ``weights``, ``code``, ``template``, ``adapter`` as ``name@commit``."""
+    loader: str
+    options: Mapping[str, Any]
+    prompts: tuple[str, ...]
+    files: Mapping[str, Mapping[str, Any]]
+    """Name → ``sha256`` and ``size``."""
+    components: Mapping[str, str]
+    """Hash of each part, so that a difference has a name."""
+    golden: Mapping[str, Any]
+    """Hashes of each probe family, and ten examples with their ids and texts."""
+    versions: Mapping[str, str | None]
+    snapshot_sha256: str
+    history: tuple[Mapping[str, Any], ...] = field(default=())
+    """A note for each update, the newest first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, without the alias, which is the key."""
+        found = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "alias"}
+        return {
+            name: list(v) if isinstance(v, tuple) else dict(v) if isinstance(v, Mapping) else v
+            for name, v in found.items()
+        }
+
+    @classmethod
+    def from_dict(cls, alias: str, data: Mapping[str, Any]) -> Entry:
+        """Return a checked entry.
+
+        Raises:
+            LockError: something is missing, malformed or unsafe.
+        """
+        if not isinstance(data, Mapping):
+            raise LockError(f"entry {alias!r} of the lock is no object")
+        missing = sorted(set(cls.__dataclass_fields__) - {"alias", "history"} - set(data))
+        unknown = sorted(set(data) - set(cls.__dataclass_fields__))
+        if missing or unknown:
+            raise LockError(
+                f"entry {alias!r} of the lock lacks {missing} or has {unknown} that no schema-{SCHEMA} lock has: lock it anew"
+            )
+        values = {**data, "prompts": tuple(data["prompts"]), "history": tuple(data.get("history", ()))}
+        entry = cls(alias=alias, **values)
+        entry._check()
+        return entry
+
+    def _check(self) -> None:
+        checked_alias(self.alias)
+        if self.kind not in ("hub", "git", "folder") or not isinstance(self.place, str):
+            raise LockError(f"{self.alias}: {self.kind!r} is no kind of source")
+        if self.kind == "hub" and not _REPO.fullmatch(self.place):
+            raise LockError(f"{self.alias}: {self.place!r} is no hub id")
+        if self.kind != "folder" and (not isinstance(self.revision, str) or not _COMMIT.fullmatch(self.revision)):
+            raise LockError(f"{self.alias}: {self.revision!r} is no commit of 40 hex digits")
+        if self.requested is not None and (not _REQUESTED.fullmatch(self.requested) or ".." in self.requested):
+            raise LockError(f"{self.alias}: {self.requested!r} is no revision")
+        for name, file in self.files.items():
+            if not is_tokenizer_file(name) or not re.fullmatch(r"[0-9a-f]{64}", str(file.get("sha256"))):
+                raise LockError(f"{self.alias}: {name!r} is no tokenizer file with a sha256")
+
+    def source(self, root: Path, *, offline: bool = True) -> Source:
+        """Return the files that were locked.
+
+        Raises:
+            LockError: the path leaves the lock's folder.
+            TokenizerLoadError: the files are not there any more.
+        """
+        if self.kind == "hub":
+            return resolve(self.place, self.revision, offline=offline)
+        folder = inside(root, self.place)
+        return resolve(folder, self.revision) if self.kind == "git" else resolve(folder)
+
+
+def checked_alias(alias: str) -> str:
+    """Return an alias that is safe as a file name.
+
+    Raises:
+        LockError: it is not.
+    """
+    if not _ALIAS.fullmatch(alias) or ".." in alias:
+        raise LockError(f"{alias!r} is no alias: letters, digits, '.', '_' and '-' only, at most 64")
+    return alias
+
+
+def inside(root: Path, place: str) -> Path:
+    """Return a path below ``root``, links followed.
+
+    Raises:
+        LockError: it is absolute, or leads out.
+    """
+    relative = PurePosixPath(place)
+    path = (root / relative).resolve()
+    if relative.is_absolute() or ".." in relative.parts or "\\" in place or not path.is_relative_to(root.resolve()):
+        raise LockError(
+            f"{place!r} leaves the folder of the lock file: only what lies beside or below it can be locked"
+        )
+    return path
+
+
+def read_lock(path: Path) -> dict[str, Entry]:
+    """Return the entries of a lock file, all checked; none where there is no file.
+
+    Raises:
+        LockError: it is damaged, or of a newer schema.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise LockError(f"{path.name} cannot be read: {error}") from error
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LockError(
+            f"{path.name} is damaged ({error}): restore it from version control, or delete it and lock anew"
+        ) from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise LockError(f"{path.name} has schema {schema}, this chatlab knows {SCHEMA}: update chatlab")
+    if schema != SCHEMA or not isinstance(data.get("entries"), dict):
+        raise LockError(f"{path.name} is no chatlab lock of schema {SCHEMA}: delete it and lock anew")
+    try:
+        return {alias: Entry.from_dict(alias, entry) for alias, entry in sorted(data["entries"].items())}
+    except (TypeError, AttributeError) as error:
+        raise LockError(f"{path.name} is damaged ({error}): restore it from version control") from error
+
+
+def write_lock(path: Path, entries: Mapping[str, Entry]) -> None:
+    """Write a lock file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    data = {"schema": SCHEMA, "entries": {alias: entries[alias].to_dict() for alias in sorted(entries)}}
+    text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+    try:
+        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(part, 0o644)
+            os.replace(part, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(part)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def editing(path: Path) -> Iterator[dict[str, Entry]]:
+    """Give the entries to change, and write them at the end; two writers at once take turns.
+
+    Raises:
+        LockError: another writer is at it, or left its guard behind.
+    """
+    guard = path.with_name(f".{path.name}.guard")
+    try:
+        os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError as error:
+        raise LockError(f"another program is writing {path.name}; if none is, delete {guard.name}") from error
+    except OSError as error:
+        raise OutputError(f"cannot write beside {path}: {error.strerror}") from error
+    try:
+        entries = read_lock(path)
+        yield entries
+        write_lock(path, entries)
+    finally:
+        guard.unlink(missing_ok=True)

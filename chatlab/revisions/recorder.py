@@ -1,0 +1,782 @@
+"""Write down everything a tokenizer is and does, as one JSON value.
+
+This file stands alone: it imports the standard library, and ``transformers``, ``tokenizers``, ``sentencepiece``
+or ``jinja2`` only where a loader needs them.  So the very same code runs inside an environment that holds
+transformers 4.31 and in one that holds 5.x (``python recorder.py request.json result.json``), and two library
+versions can be compared like two revisions.
+
+A record never holds a path, a date or a machine's name: equal files, equal library versions and an equal probe
+corpus give an equal record (law L5).  Big tables (vocabulary, merges) stand once under ``tables``, named by their
+sha256.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import re
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+FILE_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "additional_chat_templates/*",
+    "processor_config.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "tekken.json",
+    "*.tiktoken",
+    "*.py",
+    "*.gguf",
+)
+"""Every file that can change what a tokenizer does; ``config.json`` decides the class, so it is one of them."""
+
+LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "jinja2", "mistral-common", "tiktoken", "protobuf")
+CLOCK = datetime.datetime(2024, 5, 2, 12, 0, 0)
+"""What ``strftime_now`` tells a chat template, so that a render does not change with the day."""
+
+TOKEN_LIMIT = 16
+"""At most this many added tokens are probed; those that the chat template writes come first."""
+
+SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+SETTINGS = (
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "clean_up_tokenization_spaces",
+    "spaces_between_special_tokens",
+    "split_special_tokens",
+    "add_bos_token",
+    "add_eos_token",
+    "add_prefix_space",
+    "legacy",
+    "is_fast",
+)
+FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
+SURROGATE = re.compile("[\ud800-\udfff]")
+RESERVED = re.compile(r"reserved|placeholder|unused|extra_id|dummy|pad_token|^\[?<?\|?control_\d", re.IGNORECASE)
+
+
+def canonical(value: object) -> str:
+    """Return the one JSON text of a value: sorted keys, no blanks, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def sha256(data: str | bytes) -> str:
+    """Return the hex sha256 of text (as UTF-8) or bytes."""
+    return hashlib.sha256(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _installed_versions() -> tuple[tuple[str, str | None], ...]:
+    versions: dict[str, str | None] = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    return tuple(versions.items())
+
+
+def library_versions() -> dict[str, str | None]:
+    """Return the installed versions of the libraries that take part in tokenizing."""
+    return dict(_installed_versions())
+
+
+# -- files ---------------------------------------------------------------------------------------------------
+
+
+def tokenizer_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that take part in tokenizing, by their name inside it."""
+    found = {path.relative_to(folder).as_posix(): path for pattern in FILE_PATTERNS for path in folder.glob(pattern)}
+    return {name: found[name] for name in sorted(found) if found[name].is_file()}
+
+
+class Tables(dict):  # type: ignore[type-arg]
+    """Big values by their sha256, each kept once."""
+
+    def put(self, value: object) -> str:
+        """Keep a value and return its name."""
+        name = sha256(canonical(value))
+        self[name] = value
+        return name
+
+    def model(self, model: dict[str, Any]) -> dict[str, Any]:
+        """Return a tokenizer model with its vocabulary and merges replaced by their names."""
+        slim = dict(model)
+        if isinstance(slim.get("vocab"), dict):
+            slim["vocab"] = self.put(slim["vocab"])
+        elif isinstance(slim.get("vocab"), list):  # Unigram: [piece, log probability]
+            slim["scores"] = self.put([score for _, score in slim["vocab"]])
+            slim["vocab"] = self.put({piece: number for number, (piece, _) in enumerate(slim["vocab"])})
+        if "merges" in slim:
+            slim["merges"] = self.put([m if isinstance(m, str) else " ".join(m) for m in slim["merges"]])
+        return slim
+
+
+def protobuf_fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    """Yield (field number, value) of a protobuf message, so that a SentencePiece model needs no library."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    while at < len(data):
+        key = varint()
+        kind = key & 7
+        if kind == 0:
+            yield key >> 3, varint()
+        elif kind == 2:
+            size = varint()
+            if at + size > len(data):
+                raise ValueError("a protobuf field ends beyond its message")
+            yield key >> 3, data[at : at + size]
+            at += size
+        elif kind == 5:
+            yield key >> 3, struct.unpack_from("<f", data, at)[0]
+            at += 4
+        elif kind == 1:
+            yield key >> 3, struct.unpack_from("<d", data, at)[0]
+            at += 8
+        else:
+            raise ValueError(f"protobuf wire type {kind}")
+
+
+# Field numbers of sentencepiece_model.proto.
+TRAINER_FIELDS = {
+    3: "model_type",
+    24: "whitespace_as_suffix",
+    35: "byte_fallback",
+    40: "unk_id",
+    41: "bos_id",
+    42: "eos_id",
+    43: "pad_id",
+}
+NORMALIZER_FIELDS = {
+    1: "name",
+    2: "precompiled_charsmap",
+    3: "add_dummy_prefix",
+    4: "remove_extra_whitespaces",
+    5: "escape_whitespaces",
+}
+PIECE_KINDS = {2: "unknown", 3: "control", 4: "user_defined", 5: "unused"}
+
+
+def read_sentencepiece(data: bytes, tables: Tables) -> dict[str, Any]:
+    """Return what a SentencePiece model file says: pieces, scores, kinds, trainer and normalizer settings."""
+    vocab: dict[str, int] = {}
+    scores: list[Any] = []
+    kinds: dict[str, str] = {}
+    settings: dict[str, dict[str, Any]] = {"trainer": {}, "normalizer": {}}
+    for field, value in protobuf_fields(data):
+        if field == 1:
+            piece = dict(protobuf_fields(value))  # type: ignore[arg-type]
+            text = bytes(piece[1]).decode("utf-8", "replace")  # type: ignore[arg-type]
+            vocab[text] = len(scores)
+            if piece.get(3, 1) in PIECE_KINDS:
+                kinds[text] = PIECE_KINDS[int(piece[3])]
+            scores.append(piece.get(2, 0.0))
+        elif field in (2, 3):
+            part, names = ("trainer", TRAINER_FIELDS) if field == 2 else ("normalizer", NORMALIZER_FIELDS)
+            for number, item in protobuf_fields(value):  # type: ignore[arg-type]
+                if number in names:
+                    known: Any = item
+                    if isinstance(item, bytes):
+                        known = sha256(item) if names[number] == "precompiled_charsmap" else item.decode()
+                    settings[part][names[number]] = known
+    pieces = list(vocab)
+    specials = {}
+    for key, name, default in (("bos_id", "bos_token", 1), ("eos_id", "eos_token", 2)):
+        number = settings["trainer"].get(key, default)
+        if number < len(pieces) and kinds.get(pieces[number]) == "control":
+            specials[name] = pieces[number]
+    model = {"type": "sentencepiece", "vocab": tables.put(vocab), "scores": tables.put(scores)}
+    return {"model": model, "kinds": kinds, "specials": specials, **settings}
+
+
+def read_document(name: str, data: bytes, tables: Tables) -> Any:
+    """Return the meaning of one file: parsed, with its big tables taken out; code and weights only by hash."""
+    try:
+        if name.endswith(".model"):
+            return read_sentencepiece(data, tables)
+        if name.endswith(".json"):
+            document = json.loads(data)
+            if name == "tokenizer.json" and isinstance(document.get("model"), dict):
+                merges = document["model"].get("merges") or [""]
+                document["model"] = tables.model(document["model"])
+                document["model"]["merges_format"] = "strings" if isinstance(merges[0], str) else "pairs"
+            elif name == "vocab.json":
+                return {"vocab": tables.put(document)}
+            return document
+        if name in ("merges.txt", "vocab.txt"):
+            return {"lines": tables.put(data.decode("utf-8").splitlines())}
+        if name.endswith(".jinja"):
+            return data.decode("utf-8")
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        return {"unreadable": f"{type(error).__name__}: {error}"}
+    return None
+
+
+# -- loaders -------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4)
+def _parse_model(tail: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    tables = Tables()
+    return tables.model(json.loads(tail)), tables
+
+
+def parse_backend(text: str, tables: Tables) -> dict[str, Any]:
+    """Parse a serialized ``tokenizers.Tokenizer``; its model, megabytes of it, is parsed once for equal texts."""
+    head, mark, tail = text.partition('"model":')
+    try:
+        document: dict[str, Any] = json.loads(f'{head}"model":0}}')
+        model, found = _parse_model(tail.rstrip()[:-1])
+    except ValueError:  # a key before the model is called "model"
+        document = json.loads(text)
+        document["model"] = tables.model(document["model"])
+        return document
+    tables.update(found)
+    return {**document, "model": dict(model)}
+
+
+class Loaded:
+    """What a loader gives: one face over transformers, raw tokenizers and SentencePiece."""
+
+    def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
+        """Return the ids of a text, or of a pair of texts."""
+        raise NotImplementedError
+
+    def encode_many(self, texts: list[str]) -> list[list[int]]:
+        """Return the ids of many texts, without special tokens."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: list[int], skip: bool) -> str:
+        """Return the text of ids, without special tokens when ``skip``."""
+        raise NotImplementedError
+
+    def describe(self, tables: Tables) -> dict[str, Any]:
+        """Return the static side: class, components, effective added tokens, specials, settings."""
+        raise NotImplementedError
+
+    def template(self) -> Any:
+        """Return the chat template that this loader uses itself, or ``None``."""
+        return None
+
+    def render(self, messages: list[dict[str, str]], generation: bool, tools: list[Any] | None) -> str | None:
+        """Render with the library's own code, or return ``None`` where the library has none."""
+        return None
+
+
+class _Transformers(Loaded):
+    """A tokenizer that transformers loaded, fast or slow."""
+
+    def __init__(self, folder: Path, loader: str, options: dict[str, Any]) -> None:
+        import transformers
+
+        transformers.logging.set_verbosity(50)
+        kwargs = dict(options)
+        gguf = sorted(folder.glob("*.gguf"))
+        if gguf:
+            kwargs["gguf_file"] = gguf[0].name
+        if loader == "slow":
+            kwargs["use_fast"] = False
+        cls = transformers.AutoTokenizer if loader in ("auto", "slow") else getattr(transformers, loader)
+        self.tokenizer = cls.from_pretrained(str(folder), local_files_only=True, **kwargs)
+
+    def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
+        inputs = (text,) if pair is None else (text, pair)
+        return list(self.tokenizer(*inputs, add_special_tokens=add_special_tokens)["input_ids"])
+
+    def encode_many(self, texts: list[str]) -> list[list[int]]:
+        return [list(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+
+    def decode(self, ids: list[int], skip: bool) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=skip))
+
+    def describe(self, tables: Tables) -> dict[str, Any]:
+        tokenizer = self.tokenizer
+        settings = {name: getattr(tokenizer, name) for name in SETTINGS if hasattr(tokenizer, name)}
+        if settings.get("model_max_length", 0) and settings["model_max_length"] > 10**18:
+            settings["model_max_length"] = None  # transformers' spelling of "no limit"
+        settings = {k: v for k, v in settings.items() if v is None or isinstance(v, (bool, int, str))}
+        static: dict[str, Any] = {"class": type(tokenizer).__name__, "settings": settings, "specials": self._specials()}
+        if getattr(tokenizer, "is_fast", False):
+            backend = parse_backend(tokenizer.backend_tokenizer.to_str(), tables)
+            static["added_tokens"] = backend.pop("added_tokens", [])
+            static["components"] = backend
+        else:
+            static["added_tokens"] = self._python_added_tokens()
+            static["components"] = {"model": {"type": "python", "vocab": tables.put(dict(tokenizer.get_vocab()))}}
+        return static
+
+    def _python_added_tokens(self) -> list[dict[str, Any]]:
+        tokenizer = self.tokenizer
+        added = getattr(tokenizer, "added_tokens_decoder", None) or {}
+        if added and not any(isinstance(token, str) for token in added.values()):
+            return [
+                {"id": i, "content": str(t), **{f: bool(getattr(t, f, False)) for f in FLAGS}}
+                for i, t in sorted(added.items())
+            ]
+        # Before transformers 4.34 the flags are not to be had: the tokens stand without them.
+        known = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids))  # noqa: B905
+        known.update(tokenizer.get_added_vocab())
+        return [{"id": i, "content": t} for t, i in sorted(known.items(), key=lambda item: item[1])]
+
+    def _specials(self) -> dict[str, Any]:
+        found = {}
+        for name in SPECIAL_NAMES:
+            token = getattr(self.tokenizer, name, None)
+            if token is not None:
+                found[name] = {"content": str(token), "id": getattr(self.tokenizer, f"{name}_id", None)}
+        every = {str(t): i for t, i in zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids)}  # noqa: B905
+        found["all"] = {"contents": sorted(every), "ids": sorted(i for i in every.values() if i is not None)}
+        return found
+
+    def template(self) -> Any:
+        return getattr(self.tokenizer, "chat_template", None)
+
+    def render(self, messages: list[dict[str, str]], generation: bool, tools: list[Any] | None) -> str | None:
+        if not hasattr(self.tokenizer, "apply_chat_template"):
+            return None
+        extra = {} if tools is None else {"tools": tools}
+        return str(
+            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, **extra)
+        )
+
+
+class _Raw(Loaded):
+    """``tokenizer.json`` as Rust, JavaScript, ONNX and text-generation servers read it: no other file counts."""
+
+    def __init__(self, folder: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
+        return list(self.tokenizer.encode(text, pair, add_special_tokens=add_special_tokens).ids)
+
+    def encode_many(self, texts: list[str]) -> list[list[int]]:
+        return [list(e.ids) for e in self.tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    def decode(self, ids: list[int], skip: bool) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=skip))
+
+    def describe(self, tables: Tables) -> dict[str, Any]:
+        backend = parse_backend(self.tokenizer.to_str(), tables)
+        return {
+            "class": "Tokenizer",
+            "settings": {},
+            "specials": {},
+            "added_tokens": backend.pop("added_tokens", []),
+            "components": backend,
+        }
+
+
+class _SentencePiece(Loaded):
+    """A SentencePiece model as its own library reads it: the reference for the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = sorted(folder.glob("*.model"))[0]
+        self.model = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
+
+    def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
+        ids = list(self.model.encode(text)) + (list(self.model.encode(pair)) if pair is not None else [])
+        return [self.model.bos_id(), *ids] if add_special_tokens and self.model.bos_id() >= 0 else ids
+
+    def decode(self, ids: list[int], skip: bool) -> str:
+        return str(self.model.decode(ids))
+
+    def describe(self, tables: Tables) -> dict[str, Any]:
+        document = read_sentencepiece(self.path.read_bytes(), tables)
+        specials = {}
+        for name in ("bos", "eos", "unk", "pad"):
+            token_id = getattr(self.model, f"{name}_id")()
+            if token_id >= 0:
+                specials[f"{name}_token"] = {"content": self.model.id_to_piece(token_id), "id": token_id}
+        components = {"normalizer": document["normalizer"], "trainer": document["trainer"], "model": document["model"]}
+        return {
+            "class": "SentencePieceProcessor",
+            "settings": {},
+            "specials": specials,
+            "added_tokens": [],
+            "components": components,
+        }
+
+
+def load(folder: Path, loader: str, options: dict[str, Any]) -> Loaded:
+    """Load a folder with ``auto``, ``slow``, ``raw``, ``sentencepiece`` or the name of a transformers class."""
+    if loader == "raw":
+        return _Raw(folder)
+    if loader == "sentencepiece":
+        return _SentencePiece(folder)
+    return _Transformers(folder, loader, options)
+
+
+def fitting_loaders(files: dict[str, Path]) -> list[str]:
+    """Return the loaders that can read these files, the one that most programs use first."""
+    raw = ["raw"] if "tokenizer.json" in files else []
+    sentencepiece = (
+        ["sentencepiece"] if any(n.endswith(".model") for n in files) and _installed("sentencepiece") else []
+    )
+    return ["auto", *raw, *sentencepiece]
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+# -- probes --------------------------------------------------------------------------------------------------
+
+
+def file_template(documents: dict[str, Any]) -> tuple[str | None, Any]:
+    """Return which file's chat template a loader sees, and the template: the ``.jinja`` file shadows the others."""
+    config = documents.get("tokenizer_config.json")
+    for name, value in (
+        ("chat_template.jinja", documents.get("chat_template.jinja")),
+        ("tokenizer_config.json", config.get("chat_template") if isinstance(config, dict) else None),
+    ):
+        if value is not None:
+            return name, default_template(value)
+    return None, None
+
+
+def default_template(value: Any) -> Any:
+    """Return the template named ``default`` where a tokenizer has several."""
+    if isinstance(value, list):
+        value = {item["name"]: item["template"] for item in value if isinstance(item, dict)}
+    if isinstance(value, dict):
+        return value.get("default", next(iter(value.values()), None))
+    return value
+
+
+def special_content(value: Any) -> str | None:
+    """Return the text of a special token that a file spells as a string or as an object."""
+    content = value.get("content") if isinstance(value, dict) else value
+    return content if isinstance(content, str) else None
+
+
+def file_specials(documents: dict[str, Any]) -> dict[str, str]:
+    """Return the named special tokens of the files; ``tokenizer_config.json`` has the last word."""
+    found = {}
+    for name, document in documents.items():
+        if name.endswith(".model") and isinstance(document, dict):
+            found.update(document.get("specials", {}))
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        document = documents.get(name)
+        if not isinstance(document, dict):
+            continue
+        for key in SPECIAL_NAMES:
+            content = special_content(document.get(key))
+            if content:
+                found[key] = content
+    return found
+
+
+def file_tokens(documents: dict[str, Any]) -> dict[str, int]:
+    """Return every added or control token that some file names, with the id it gives (-1: none)."""
+    found: dict[str, int] = {content: -1 for content in file_specials(documents).values()}
+    for name, document in documents.items():
+        if not isinstance(document, dict):
+            continue
+        if name == "added_tokens.json":
+            found.update({t: i for t, i in document.items() if isinstance(i, int)})
+        decoder = document.get("added_tokens_decoder")
+        if isinstance(decoder, dict):
+            found.update({t["content"]: int(i) for i, t in decoder.items() if isinstance(t, dict) and "content" in t})
+        if name == "tokenizer.json":
+            found.update({t["content"]: t["id"] for t in document.get("added_tokens") or [] if "content" in t})
+        if name.endswith(".model"):
+            found.update(
+                {piece: -1 for piece, kind in document.get("kinds", {}).items() if kind in ("control", "user_defined")}
+            )
+    return found
+
+
+def probe_tokens(documents: dict[str, Any]) -> list[str]:
+    """Choose the added tokens to probe: those the template writes, then named specials, then the rest by id."""
+    tokens = file_tokens(documents)
+    template = str(file_template(documents)[1] or "")
+    named = set(file_specials(documents).values())
+
+    def rank(token: str) -> tuple[bool, bool, bool, int, str]:
+        return token not in template, token not in named, bool(RESERVED.search(token)), tokens[token], token
+
+    return sorted((t for t in tokens if t), key=rank)[:TOKEN_LIMIT]
+
+
+def text_probes(
+    corpus: dict[str, Any], documents: dict[str, Any], tokens: list[str], prompts: list[str]
+) -> list[dict[str, str]]:
+    """Return the text probes: the corpus' own, and its patterns filled with this tokenizer's tokens."""
+    specials = file_specials(documents)
+    bos, eos = specials.get("bos_token", ""), specials.get("eos_token", "")
+    rows = [{"label": f"prompt/{n}", "family": "prompt", "text": text} for n, text in enumerate(prompts)]
+    rows += [{"label": p["label"], "family": p["family"], "text": p["text"]} for p in corpus["texts"]]
+    for turn in corpus["turns"]:
+        text = turn["pattern"].replace("{bos}", bos).replace("{eos}", eos)
+        rows.append({"label": f"turns/{turn['label']}", "family": "turns", "text": text})
+    for number, token in enumerate(tokens):
+        other = tokens[(number + 1) % len(tokens)]
+        for context in corpus["contexts"]:
+            text = context["pattern"].replace("{token}", token).replace("{other}", other)
+            rows.append({"label": f"added/{token}/{context['label']}", "family": "added", "text": text})
+    return rows
+
+
+def _attempt(folder: Path, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what an action gives, or ``{"error": …}``; Rust panics are not ``Exception``."""
+    try:
+        return action(*args, **kwargs)
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        message = str(error).replace(str(folder), "<source>").strip().split("\n")[0]
+        return {"error": f"{type(error).__name__}: {message}"[:300]}
+
+
+def _outcome(folder: Path, loaded: Loaded, ids: Any) -> dict[str, Any]:
+    if isinstance(ids, dict):
+        return ids
+    keep = _attempt(folder, loaded.decode, ids, False)
+    return {"ids": ids, "keep": keep, "skip": _attempt(folder, loaded.decode, ids, True)}
+
+
+def run_texts(folder: Path, loaded: Loaded, rows: list[dict[str, str]]) -> dict[str, Any]:
+    """Return ids and both decoded texts of each probe; one that fails does not take the others with it."""
+    valid = [row["text"] for row in rows if not SURROGATE.search(row["text"])]
+    batch = _attempt(folder, loaded.encode_many, valid)
+    known = dict(zip(valid, batch)) if isinstance(batch, list) else {}  # noqa: B905
+    results = {}
+    for row in rows:
+        text = row["text"]
+        ids = known[text] if text in known else _attempt(folder, loaded.encode, text)
+        results[row["label"]] = {"text": text, "family": row["family"], **_outcome(folder, loaded, ids)}
+    return results
+
+
+def run_sequences(folder: Path, loaded: Loaded, corpus: dict[str, Any], specials: dict[str, str]) -> dict[str, Any]:
+    """Return the ids with special tokens added: what the post-processor writes around a text."""
+    bos, eos = specials.get("bos_token", ""), specials.get("eos_token", "")
+    results = {}
+    for row in corpus["sequences"]:
+        text = row["text"].replace("{bos}", bos).replace("{eos}", eos)
+        ids = _attempt(folder, loaded.encode, text, add_special_tokens=True, pair=row["pair"])
+        results[f"sequence/{row['label']}"] = ids if isinstance(ids, dict) else {"text": text, "ids": ids}
+    return results
+
+
+# -- chat templates ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _compile(template: str) -> Any:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    def raise_exception(message: str) -> None:
+        raise jinja2.TemplateError(message)
+
+    def tojson(
+        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+    ) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals.update(raise_exception=raise_exception, strftime_now=CLOCK.strftime)
+    return environment.from_string(template)
+
+
+def _joined(loaded: Loaded, ids: list[int], known: dict[int, str]) -> str:
+    for token_id in ids:
+        if token_id not in known:
+            known[token_id] = loaded.decode([token_id], False)
+    return "".join(known[token_id] for token_id in ids)
+
+
+def _render(
+    loaded: Loaded, template: str, specials: dict[str, str], messages: Any, generation: bool, tools: Any
+) -> str:
+    """Render with the library's own ``apply_chat_template`` where there is one, so that its changes are seen too."""
+    own = loaded.render(messages, generation, tools) if loaded.template() is not None else None
+    if own is not None:
+        return own
+    values = {"messages": messages, "tools": tools, "add_generation_prompt": generation, **specials}
+    return str(_compile(template).render(**values))
+
+
+def run_dialogues(
+    folder: Path, loaded: Loaded, corpus: dict[str, Any], documents: dict[str, Any], tokens: list[str]
+) -> dict[str, Any]:
+    """Render each dialogue, then encode the render and decode it again; ``{}`` without a template."""
+    template = default_template(loaded.template()) or file_template(documents)[1]
+    if not isinstance(template, str):
+        return {}
+    specials, special = file_specials(documents), tokens[0] if tokens else "</s>"
+    known: dict[int, str] = {}
+    results = {}
+    for dialogue in corpus["dialogues"]:
+        messages = [{**m, "content": m["content"].replace("{special}", special)} for m in dialogue["messages"]]
+        tools = [corpus["tool"]] if dialogue.get("tools") else None
+        for generation in (False, True):
+            text = _attempt(folder, _render, loaded, template, specials, messages, generation, tools)
+            result = {"roles": dialogue["roles"]}
+            if isinstance(text, dict):
+                result["render_error"] = text["error"]
+            else:
+                ids = _attempt(folder, loaded.encode, text)
+                result.update(text=text, **_outcome(folder, loaded, ids))
+                if not isinstance(ids, dict):
+                    result["joined"] = _attempt(folder, _joined, loaded, ids, known)
+            results[f"chat/{dialogue['label']}{'/reply' if generation else ''}"] = result
+    return results
+
+
+# -- the record ----------------------------------------------------------------------------------------------
+
+
+def view(
+    folder: Path, loader: str, request: dict[str, Any], documents: dict[str, Any], tables: Tables
+) -> dict[str, Any]:
+    """Return what one loader makes of the files, or ``{"error": …}`` when it cannot load them."""
+    loaded: Any = _attempt(folder, load, folder, loader, request.get("options", {}))
+    if isinstance(loaded, dict):
+        return loaded
+    static: dict[str, Any] = _attempt(folder, loaded.describe, tables)
+    if "error" in static:
+        return static
+    corpus, tokens = request["corpus"], request["tokens"]
+    source, template = file_template(documents)
+    own = default_template(loaded.template())
+    static["template"] = {
+        "source": source if own in (None, template) else "library",
+        "text": own if own is not None else template,
+    }
+    static["probes"] = run_texts(folder, loaded, text_probes(corpus, documents, tokens, request.get("prompts", [])))
+    static["sequences"] = run_sequences(folder, loaded, corpus, file_specials(documents))
+    static["chats"] = run_dialogues(folder, loaded, corpus, documents, tokens)
+    return static
+
+
+def record(request: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of a folder.
+
+    Args:
+        request: ``folder``; ``corpus`` (the parsed probe corpus); and, as wanted, ``loaders`` (default: all
+            that fit), ``options`` for ``from_pretrained``, ``prompts`` (texts of the user's own) and ``also``
+            (added tokens of the other side, to be probed here too).
+
+    Raises:
+        FileNotFoundError: the folder holds no tokenizer file.
+    """
+    folder = Path(request["folder"])
+    files = tokenizer_files(folder)
+    if not files:
+        raise FileNotFoundError(f"no tokenizer file in {folder}: expected tokenizer.json, tokenizer.model or the like")
+    tables = Tables()
+    blobs = {name: b"" if name.endswith(".gguf") else path.read_bytes() for name, path in files.items()}
+    documents = {name: read_document(name, data, tables) for name, data in blobs.items()}
+    own = probe_tokens(documents)
+    tokens = own + sorted(set(request.get("also", ())) - set(own))
+    loaders = list(request.get("loaders") or fitting_loaders(files))
+    with quiet() if any(name != "raw" for name in loaders) else contextlib.nullcontext():
+        views = {loader: view(folder, loader, {**request, "tokens": tokens}, documents, tables) for loader in loaders}
+    return {
+        "schema": SCHEMA,
+        "files": {
+            name: {"sha256": file_sha256(files[name], data), "size": files[name].stat().st_size}
+            for name, data in blobs.items()
+        },
+        "documents": {name: document for name, document in documents.items() if document is not None},
+        "tables": dict(tables),
+        "tokens": tokens,
+        "loaders": loaders,
+        "options": request.get("options", {}),
+        "corpus": {"version": request["corpus"]["version"], "sha256": sha256(canonical(request["corpus"]))},
+        "prompts": list(request.get("prompts", [])),
+        "versions": library_versions(),
+        "views": views,
+    }
+
+
+def file_sha256(path: Path, data: bytes = b"") -> str:
+    """Return the sha256 of a file, read in pieces unless its bytes are at hand."""
+    if data:
+        return sha256(data)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class _Frozen(datetime.datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> Any:
+        return CLOCK
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Stop transformers' log, which the record tells anyway, and its clock, which would make a record age."""
+    logger = importlib.import_module("logging").getLogger("transformers")
+    level = logger.level
+    logger.setLevel("CRITICAL")
+    clock: Any = None
+    with contextlib.suppress(ImportError):  # absent before transformers 4.4x, where templates know no clock
+        clock = importlib.import_module("transformers.utils.chat_template_utils")
+    real = getattr(clock, "datetime", None)
+    if real is not None:
+        clock.datetime = _Frozen
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if real is not None:
+            clock.datetime = real
+
+
+def main(request_path: str, result_path: str) -> None:
+    """Read a request, write its record, under another name first so that no half file is ever seen."""
+    with open(request_path, encoding="utf-8") as file:
+        result = record(json.load(file))
+    with open(f"{result_path}.part", "w", encoding="utf-8") as file:
+        file.write(canonical(result))
+    os.replace(f"{result_path}.part", result_path)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--versions"]:
+        print(canonical(library_versions()))
+    else:
+        main(*sys.argv[1:3])

@@ -1,0 +1,337 @@
+"""A comparison for people: one list of sections, shown in the terminal, in a notebook and in a pull request.
+
+The three forms show the same sections, so no fact is in one and missing from another. Text from files and models
+is escaped in each form: it is data, never markup.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from chatlab.revisions.severity import Severity
+from chatlab.revisions.structure import shown
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from chatlab.revisions.comparison import Comparison
+
+ROWS = 24
+"""At most this many rows of a table; the DataFrames hold all."""
+
+COLOURS = {
+    Severity.NONE: "green",
+    Severity.INFO: "green",
+    Severity.MINOR: "cyan",
+    Severity.MAJOR_LATENT: "yellow",
+    Severity.MAJOR: "dark_orange",
+    Severity.BREAKING: "red",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A heading with lines, a table, or a diff."""
+
+    title: str
+    lines: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    diff: str = ""
+
+
+def sections(c: Comparison) -> Iterator[Section]:
+    """Yield the report of a comparison, the most important first; sections without content are left out."""
+    yield from _filled(Section(title="What to do", lines=c.advice))
+    yield from _filled(
+        Section(title="Findings", header=("severity", "kind", "what", "evidence"), rows=tuple(_finding_rows(c)))
+    )
+    yield from _filled(
+        Section(
+            title="Delimiters a parser looks for",
+            header=("token", "prompt writes", "echo before", "echo after", ""),
+            rows=tuple(
+                (d.token, d.written, d.echo_before or "–", d.echo_after or "–", "BROKEN" if d.broken else "")
+                for d in c.delimiters
+            ),
+        )
+    )
+    yield from _filled(
+        Section(
+            title="Effective flags of added tokens",
+            header=("token", "flag", "before", "after", "tokenizer.json", "tokenizer_config.json"),
+            rows=tuple(_flag_rows(c)),
+        )
+    )
+    yield from _filled(
+        Section(
+            title="Probes",
+            header=("family", "probes", "other ids", "other text only"),
+            rows=tuple(
+                (f.family, str(f.probe_len), str(f.ids_changed), str(f.text_changed))
+                for f in c.families
+                if f.ids_changed or f.text_changed
+            ),
+        )
+    )
+    yield from _filled(
+        Section(
+            title="First probes that differ",
+            header=("probe", "at id", "before", "after"),
+            rows=tuple((p.label, str(p.offset), p.before_text, p.after_text) for p in c.probes[:8]),
+        )
+    )
+    yield from _filled(
+        Section(
+            title="Echo drift (code points)",
+            header=("prompt", "ids", "specials kept", "specials skipped"),
+            rows=tuple(_drift_rows(c)),
+        )
+    )
+    yield from _filled(
+        Section(
+            title="Drift after each control token",
+            header=("token", "before", "after"),
+            rows=tuple((b.token, b.before, b.after) for b in c.boundaries if b.before != b.after),
+        )
+    )
+    yield from _filled(
+        Section(title="Loaders", header=("loader", "verdict", "class", "ids changed", ""), rows=tuple(_loader_rows(c)))
+    )
+    yield from _filled(
+        Section(
+            title="What ends a reply",
+            header=("file", "before", "after"),
+            rows=tuple((s.file, _ids(s.before), _ids(s.after)) for s in c.stops if s.before != s.after),
+        )
+    )
+    yield from _filled(Section(title="Which file has the last word", lines=c.shadowing))
+    changed = [r for r in c.renders if not r.same]
+    yield from _filled(
+        Section(
+            title=f"Renders that differ: {len(changed)} of {len(c.renders)}",
+            header=("dialogue", "before", "after"),
+            rows=tuple((r.label, r.before, r.after) for r in changed[:6]),
+        )
+        if changed
+        else Section(title="")
+    )
+    yield from _filled(Section(title="Chat template", lines=tuple(_template_lines(c)), diff=c.template_diff))
+    tables = [(name, t) for name, t in (("vocabulary", c.vocabulary), ("merges", c.merges)) if t]
+    yield from _filled(
+        Section(
+            title="Pieces and merges",
+            header=("table", "counts", "added", "removed", "renumbered"),
+            rows=tuple((n, t.summary, _few(t.added), _few(t.removed), _few(t.moved)) for n, t in tables),
+        )
+    )
+    yield from _filled(Section(title="Notes", lines=c.notes))
+
+
+def _filled(section: Section) -> Iterator[Section]:
+    if section.lines or section.rows or section.diff:
+        yield section
+
+
+def _finding_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for finding in c.findings:
+        yield finding.severity.label, str(finding.kind), finding.title, "\n".join(finding.evidence)
+
+
+def _flag_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    rows = [r for r in c.flags if r.changed] or list(c.flags)
+    for row in rows[:ROWS]:
+        files = (
+            f"{shown(row.json_before)} → {shown(row.json_after)}",
+            f"{shown(row.config_before)} → {shown(row.config_after)}",
+        )
+        yield row.token, row.flag, shown(row.before), shown(row.after), *files
+    if len(rows) > ROWS:
+        yield f"… and {len(rows) - ROWS} more", "", "", "", "", ""
+
+
+def _drift_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for row in c.drift[:10]:
+        if (row.before_ids, row.before_keep, row.before_skip) != (row.after_ids, row.after_keep, row.after_skip):
+            yield (
+                row.label,
+                f"{row.before_ids} → {row.after_ids}",
+                _change(row.before_keep, row.after_keep),
+                _change(row.before_skip, row.after_skip),
+            )
+
+
+def _loader_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for row in c.loaders:
+        yield row.loader, row.severity.label, row.class_names, f"{row.ids_changed} of {row.probe_len}", row.note
+
+
+def _template_lines(c: Comparison) -> Iterator[str]:
+    before, after = map(set, c.template_variables)
+    if before != after:
+        yield f"variables that came: {', '.join(sorted(after - before)) or 'none'}; that went: {', '.join(sorted(before - after)) or 'none'}"
+    for name, breaks in zip(("before", "after"), c.prefix_breaks, strict=True):
+        if breaks:
+            yield f"{name}: a longer dialogue does not begin with the shorter one ({'; '.join(breaks)})"
+
+
+def _change(before: int | None, after: int | None) -> str:
+    return " → ".join("–" if n is None else f"{n:+d}" if n else "0" for n in (before, after))
+
+
+def _ids(ids: tuple[int, ...] | None) -> str:
+    return "–" if ids is None else ", ".join(map(str, ids))
+
+
+def _few(entries: tuple[str, ...]) -> str:
+    return ", ".join(entries[:6]) + (" …" if len(entries) > 6 else "")
+
+
+def visible(text: str) -> str:
+    r"""Return a text on one line with its line ends, tabs and edge spaces visible.
+
+    >>> visible("<|end|> \n")
+    '<|end|>␣↵'
+    """
+    marked = text.replace("\r", "␍").replace("\n", "↵").replace("\t", "⇥")
+    # Control and direction-changing characters would act on the terminal or the page.
+    marked = re.sub(
+        "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
+        lambda m: f"\\u{ord(m[0]):04x}",
+        marked,
+    )
+    return re.sub(r"^ +| +$| +(?=↵)", lambda m: "␣" * len(m[0]), marked)
+
+
+def short(text: str, limit: int = 160) -> str:
+    """Return the beginning of a long text, its line ends visible."""
+    whole = visible(text)
+    return whole if len(whole) <= limit else f"{whole[: limit - 1]}…"
+
+
+def _cell(text: str, column: str) -> str:
+    return "\n".join(short(line) for line in text.split("\n")) if column == "evidence" else short(text)
+
+
+def heading(c: Comparison) -> str:
+    """Return the line that names both sides; library versions are told where they differ."""
+    differ = [k for k, v in c.before.versions.items() if v != c.after.versions.get(k)]
+    sides = [
+        side.name + (f" ({', '.join(f'{k} {side.versions.get(k)}' for k in differ)})" if differ else "")
+        for side in (c.before, c.after)
+    ]
+    return " → ".join(sides)
+
+
+# -- terminal ------------------------------------------------------------------------------------------------
+
+
+def to_rich(c: Comparison) -> RenderableType:
+    """Return the report for a terminal."""
+    from rich.console import Group
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    colour = COLOURS[c.severity]
+    parts: list[Any] = [
+        Panel(
+            Text(visible(c.verdict)),
+            title=Text(visible(heading(c))),
+            subtitle=Text(c.severity.label),
+            border_style=colour,
+        )
+    ]
+    for section in sections(c):
+        parts.append(Text(f"\n{section.title}", style="bold"))
+        parts += [Text(f"• {visible(line)}") for line in section.lines]
+        if section.rows:
+            table = Table(*section.header, show_edge=False, pad_edge=False)
+            for row in section.rows:
+                table.add_row(*(Text(_cell(cell, name)) for cell, name in zip(row, section.header, strict=True)))
+            parts.append(table)
+        if section.diff:
+            parts.append(Text("\n".join(visible(line) for line in section.diff.splitlines()), style="dim"))
+    return Group(*parts)
+
+
+# -- notebook ------------------------------------------------------------------------------------------------
+
+
+def to_html(c: Comparison) -> str:
+    """Return the report as HTML without a single unescaped character of the compared files."""
+    colour = {"dark_orange": "#c60", "cyan": "#077", "yellow": "#980"}.get(COLOURS[c.severity], COLOURS[c.severity])
+    parts = [
+        f'<div class="chatlab-comparison"><h3>{escape(visible(heading(c)))}</h3>',
+        f'<p><b style="color:{colour}">{c.severity.label}</b> {escape(visible(c.verdict))}</p>',
+    ]
+    for number, section in enumerate(sections(c)):
+        parts.append(f"<details{' open' if number < 3 else ''}><summary><b>{escape(section.title)}</b></summary>")
+        if section.lines:
+            parts.append("<ul>" + "".join(f"<li>{escape(visible(line))}</li>" for line in section.lines) + "</ul>")
+        if section.rows:
+            parts.append(_html_table(section))
+        if section.diff:
+            parts.append(f"<pre>{escape(section.diff)}</pre>")
+        parts.append("</details>")
+    return "".join(parts) + "</div>"
+
+
+def _html_table(section: Section) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in section.header)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td style="text-align:left;white-space:pre-wrap">{escape(_cell(cell, name))}</td>'
+            for cell, name in zip(row, section.header, strict=True)
+        )
+        + "</tr>"
+        for row in section.rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+# -- pull request --------------------------------------------------------------------------------------------
+
+
+def to_markdown(c: Comparison) -> str:
+    """Return the report as GitHub Markdown; cells are code, so that nothing in them is read as markup."""
+    parts = [f"## {code(heading(c))}", "", f"**{c.severity.label}** {md(c.verdict)}", ""]
+    for section in sections(c):
+        parts += [f"### {section.title}", ""]
+        parts += [f"- {md(line)}" for line in section.lines]
+        parts += [""] if section.lines else []
+        if section.rows:
+            parts += ["| " + " | ".join(section.header) + " |", "|" + "---|" * len(section.header)]
+            parts += [
+                "| " + " | ".join(_md_cell(cell, name) for cell, name in zip(row, section.header, strict=True)) + " |"
+                for row in section.rows
+            ]
+            parts.append("")
+        if section.diff:
+            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", section.diff)), default=0))
+            parts += [f"{fence}diff", section.diff, fence, ""]
+    return "\n".join(parts)
+
+
+def _md_cell(text: str, column: str) -> str:
+    return "<br>".join(code(short(line)) for line in text.split("\n")) if column == "evidence" else code(short(text))
+
+
+def code(text: str) -> str:
+    """Return a text as inline code that ends where it should and does not cut a table's cell."""
+    if not text:
+        return ""
+    runs = [len(run) for run in re.findall("`+", text)]
+    fence = "`" * (max(runs, default=0) + 1)
+    pad = " " if text[0] == "`" or text[-1] == "`" else ""
+    return f"{fence}{pad}{visible(text)}{pad}{fence}".replace("|", "\\|")
+
+
+def md(text: str) -> str:
+    """Return a sentence with the characters that Markdown and HTML would read escaped."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~@])", r"\\\1", visible(text))

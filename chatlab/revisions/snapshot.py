@@ -1,0 +1,180 @@
+"""A snapshot: what a tokenizer is and does, as a value that can be kept, compared and trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from chatlab.errors import OutputError, RevisionCompareError
+from chatlab.revisions import recorder
+from chatlab.revisions.cache import Cache
+from chatlab.revisions.corpus import probe_corpus
+from chatlab.tokenizers.source import Source, resolve
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """Everything a tokenizer is and does: files, components, effective flags, template, probes.
+
+    Law L5: equal files, equal library versions and an equal probe corpus give a byte-identical ``to_json()`` on any
+    machine. Where it was found (``label``, ``revision``) therefore stands beside the record, not in it.
+    """
+
+    label: str
+    """What to call it in a report: a hub id, a folder's name."""
+    revision: str | None
+    """The commit it was taken at, 40 hex digits, where the source has commits."""
+    record: Mapping[str, Any]
+    """What :mod:`chatlab.revisions.recorder` wrote."""
+
+    @property
+    def loaders(self) -> tuple[str, ...]:
+        """The loaders that were asked, the first one for the verdict."""
+        return tuple(self.record["loaders"])
+
+    @property
+    def versions(self) -> Mapping[str, str | None]:
+        """The library versions it was taken under."""
+        versions: Mapping[str, str | None] = self.record["versions"]
+        return versions
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the record: equal hashes mean equal behaviour as far as the probes reach."""
+        return recorder.sha256(self.to_json())
+
+    @property
+    def name(self) -> str:
+        """Label and short commit."""
+        return f"{self.label}@{self.revision[:8]}" if self.revision else self.label
+
+    def view(self, loader: str | None = None) -> Mapping[str, Any]:
+        """Return what one loader made of the files.
+
+        Raises:
+            RevisionCompareError: that loader was not asked.
+        """
+        name = loader or self.loaders[0]
+        if name not in self.record["views"]:
+            raise RevisionCompareError(
+                f"{self.name} has no view of the {name} loader: it has {', '.join(self.loaders)}"
+            )
+        found: Mapping[str, Any] = self.record["views"][name]
+        return found
+
+    def to_json(self) -> str:
+        """Return the canonical JSON of the record."""
+        return recorder.canonical(self.record)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values, with the label and revision."""
+        return {"label": self.label, "revision": self.revision, "record": dict(self.record)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Snapshot:
+        """Return the snapshot that ``to_dict`` wrote.
+
+        Raises:
+            RevisionCompareError: it is no snapshot, or one of a newer schema.
+        """
+        schema = data.get("record", {}).get("schema") if isinstance(data.get("record"), Mapping) else None
+        if schema != recorder.SCHEMA:
+            raise RevisionCompareError(
+                f"no snapshot of schema {recorder.SCHEMA} (found {schema}): take it anew, or update chatlab"
+            )
+        return cls(label=data["label"], revision=data["revision"], record=data["record"])
+
+    def save(self, path: str | Path) -> Path:
+        """Write the snapshot to a file, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written there.
+        """
+        target = Path(path)
+        part = target.with_name(f"{target.name}.part")
+        try:
+            part.write_text(recorder.canonical(self.to_dict()), encoding="utf-8")
+            os.replace(part, target)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror}") from error
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Snapshot:
+        """Read a snapshot that ``save`` wrote.
+
+        Raises:
+            RevisionCompareError: the file is absent or no snapshot.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, AttributeError) as error:
+            raise RevisionCompareError(f"{path} is no snapshot: {error}") from error
+
+
+def snapshot(
+    source: str | Path | Source | Snapshot,
+    loader: str | Sequence[str] | None = None,
+    *,
+    revision: str | None = None,
+    prompts: Sequence[str] = (),
+    also: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    cache: bool = True,
+) -> Snapshot:
+    """Write down what a tokenizer is and does.
+
+    Args:
+        source: a folder, file, hub id, git clone or GGUF file; ``name@revision`` as :func:`chatlab.tokenizers.source.resolve`
+            reads it.
+        loader: ``auto`` (AutoTokenizer), ``raw`` (tokenizer.json alone, as servers in Rust and JavaScript read it),
+            ``sentencepiece``, ``slow``, or a transformers class name; several as a sequence. Left out, all that fit.
+        revision: commit, tag or branch.
+        prompts: texts of your own, probed like the corpus.
+        also: added tokens of another tokenizer, probed here too.
+        options: keyword arguments for ``from_pretrained``, such as ``{"legacy": True}``.
+        cache: reuse a snapshot of the same files, versions and probes.
+
+    Raises:
+        SourceNotFound: there is nothing, or no tokenizer file in it.
+        RevisionError: the revision is absent, short or malformed.
+    """
+    if isinstance(source, Snapshot):
+        return source
+    found = source if isinstance(source, Source) else resolve(source, revision)
+    request: dict[str, Any] = {
+        "corpus": probe_corpus(),
+        "prompts": list(prompts),
+        "also": sorted(also),
+        "options": dict(options or {}),
+    }
+    if loader is not None:
+        request["loaders"] = [loader] if isinstance(loader, str) else list(loader)
+    record = recorded(found.folder, request, cache=cache)
+    return Snapshot(label=found.name, revision=found.revision, record=record)
+
+
+def recorded(
+    folder: Path, request: dict[str, Any], *, cache: bool = True, versions: Mapping[str, Any] | None = None
+) -> Mapping[str, Any]:
+    """Return the record of a folder, from the cache where the same one was made before."""
+    key = cache_key(folder, request, versions or recorder.library_versions())
+    kept = Cache("snapshots").get(key) if cache else None
+    if kept is not None:
+        return kept
+    record = recorder.record({**request, "folder": str(folder)})
+    if cache:
+        Cache("snapshots").put(key, record)
+    return record
+
+
+def cache_key(folder: Path, request: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
+    """Return a name for (files, versions, probes, recorder): by law L5 they decide the record."""
+    files = {name: recorder.file_sha256(path) for name, path in recorder.tokenizer_files(folder).items()}
+    code = recorder.sha256(Path(recorder.__file__).read_bytes())
+    return recorder.sha256(recorder.canonical({"files": files, "versions": dict(versions), "code": code, **request}))
