@@ -17,13 +17,13 @@ demo: $(STAMP)
 	$(BIN)/chatlab drift --replies model --out out/demo; test $$? -eq 1  # 1: drift was found, as it should be
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --real $(REAL)
+	$(BIN)/python -m pytest --real=$(REAL)
 
 lab: $(STAMP)
 	$(BIN)/chatlab lab
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --real $(REAL) -p no:randomly
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --real=$(REAL) -p no:randomly
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -16,14 +17,28 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 """Okabe and Ito's colours, which colour-blind readers tell apart; hatching says the same without colour."""
 
 
-def _new(width: float = 7.0, height: float = 3.6) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
+class Drawing(Figure):
+    """A figure that shows itself in a notebook without pyplot, and as the same bytes each time."""
+
+    def png(self) -> bytes:
+        """Return the figure as PNG."""
+        buffer = io.BytesIO()
+        # Without the version that matplotlib writes, equal figures are equal files.
+        self.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
+
+
+def _new(width: float = 7.0, height: float = 3.6) -> tuple[Drawing, Axes]:
+    figure = Drawing(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def plot_drift_by_turn(by_turn: pd.DataFrame) -> Figure:
+def plot_drift_by_turn(by_turn: pd.DataFrame) -> Drawing:
     """Draw echo drift against turn; the area of a dot is its number of prompts.
 
     Args:
@@ -45,7 +60,7 @@ def plot_drift_by_turn(by_turn: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_wrong_replies(by_first_piece: pd.DataFrame) -> Figure:
+def plot_wrong_replies(by_first_piece: pd.DataFrame) -> Drawing:
     """Draw the share of wrong replies from turn 2 on, by strategy and by the reply's first piece.
 
     Args:
@@ -70,7 +85,7 @@ def plot_wrong_replies(by_first_piece: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_causes(causes: pd.DataFrame) -> Figure:
+def plot_causes(causes: pd.DataFrame) -> Drawing:
     """Draw how many edits each cause has.
 
     Args:
@@ -85,7 +100,7 @@ def plot_causes(causes: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_buffer_trace(trace: BufferTrace) -> Figure:
+def plot_buffer_trace(trace: BufferTrace) -> Drawing:
     """Draw what came in against what was decided; the gap between the two lines is what was held back.
 
     Args:

@@ -27,7 +27,15 @@ LEVELS = [
 
 # Which room alone may import an outside library; a longest prefix wins.
 OWNERS = {
-    "torch": {"engines.local", "engines.processors", "engines.rows", "engines.batch", "engines.load", "echo.generate", "testing"},
+    "torch": {
+        "engines.local",
+        "engines.processors",
+        "engines.rows",
+        "engines.batch",
+        "engines.load",
+        "echo.generate",
+        "testing",
+    },
     "fastapi": {"server"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},

@@ -304,7 +304,7 @@ def _categorical(codes: Any, names: Sequence[str]) -> pd.Series[Any]:
     """Return a categorical column from codes, without looking at every text."""
     import pandas as pd
 
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(names, dtype="str")))
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(list(names))))
 
 
 _CATEGORIES = ("strategy", "effect", "reply_source", "tokenizer", "loader", "versions")

@@ -125,6 +125,9 @@ class EchoTrace:
     def __str__(self) -> str:
         return f"{self.summary()}\n{render.diff_text(self.parts(), context_len=40)}"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         columns = ["at", "prompt", "echo", "token", "cause", "proof", "cure"]
         rows = [

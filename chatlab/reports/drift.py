@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,6 @@ from chatlab.reports.files import prepare_folder, whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 
 class DriftRows:
@@ -69,7 +67,7 @@ def write_drift_report(folder: Path, tally: DriftTally, traces: Sequence[EchoTra
         "wrong_replies.png": plot_wrong_replies(tally.by_first_piece()),
         "causes.png": plot_causes(tally.causes()),
     }
-    images = {name: _png(figure) for name, figure in figures.items()}
+    images = {name: figure.png() for name, figure in figures.items()}
     for name, image in images.items():
         with whole_file(folder / name) as path:
             path.write_bytes(image)
@@ -113,10 +111,3 @@ def _table(frame: pd.DataFrame, caption: str) -> str:
 
 def _image(png: bytes, alt: str) -> str:
     return render.image_html(f"data:image/png;base64,{base64.b64encode(png).decode()}", alt)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # Without the date and version matplotlib writes, equal figures are equal files.
-    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return buffer.getvalue()

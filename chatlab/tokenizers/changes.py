@@ -51,7 +51,7 @@ def edit_steps(state: Json, kind: str, edit: Callable[[Json], list[Json] | None]
 
 
 def prefix_first_only(state: Json, _: Any = None) -> Json | None:
-    """Add the dummy prefix to the first segment only (the non-legacy rule)."""
+    """Add the dummy prefix to the first segment only, the non-legacy way."""
     return _prefix(state, "first")
 
 
@@ -151,7 +151,10 @@ def wordpiece_cleanup_off(state: Json, _: Any = None) -> Json | None:
 
 
 def added_token_flags(state: Json, flags: dict[str, Any]) -> Json | None:
-    """Set flags on added tokens: ``{"content": …, "lstrip": False}``, or on all of them without ``content``."""
+    """Set flags on added tokens.
+
+    ``{"content": "</s>", "lstrip": False}`` is one token; without ``content`` it is all of them.
+    """
     content, new = flags.get("content"), {k: v for k, v in flags.items() if k != "content"}
 
     def wanted(token: Json) -> bool:
