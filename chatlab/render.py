@@ -45,6 +45,8 @@ def diff_text(parts: Iterable[Part], context_len: int | None = None) -> str:
     marks = {"same": ("", ""), "del": ("[-", "-]"), "ins": ("{+", "+}")}
     out = []
     for kind, text, _ in parts:
+        if not text:
+            continue
         shown = visible(text) if kind != "same" else _cut(text, context_len)
         out.append(f"{marks[kind][0]}{shown}{marks[kind][1]}")
     return "".join(out)

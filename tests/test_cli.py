@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,9 +92,8 @@ def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
     [
         (["drift", "no/such/folder/anywhere"], "no tokenizer at"),
         (["drift", "some-owner/some-model"], "cannot be reached"),
-        (["drift", LEGACY, "--revision", "main"], "has no revisions"),
         (["drift", "owner/name", "--revision", "../../x"], "is no revision"),
-        (["drift", LEGACY, "--prompt", "nothing"], "no prompt class is called"),
+        (["drift", LEGACY, "--prompt", "nothing"], "no prompt format is called"),
         (["drift", LEGACY, "--prompt", "chatlab.errors:Missing"], "did not import"),
         (["drift", LEGACY, "--prompt", "chatlab.prompts.base:AbstractChatPrompt"], "create_prompt"),
         (["drift", LEGACY, "--dialogues", "no-such-file.jsonl"], "no-such-file.jsonl"),
@@ -106,6 +106,13 @@ def test_an_error_is_one_line_with_the_way_out_and_exit_code_two(arguments: list
     assert run.exit_code == 2
     assert says in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_plain_folder_has_no_revisions(tmp_path: Path) -> None:
+    shutil.copytree(LEGACY, tmp_path / "copy")
+    run = chatlab("drift", str(tmp_path / "copy"), "--revision", "main")
+    assert run.exit_code == 2
+    assert "revision" in run.stderr
 
 
 def test_an_unwritable_folder_is_refused_before_the_work_starts(tmp_path: Path) -> None:
@@ -172,8 +179,41 @@ def test_replies_of_the_model_are_counted_beside_the_datasets(tmp_path: Path) ->
     assert set(pd.read_parquet(tmp_path / "out" / "drift.parquet").reply_source) == {"model"}
 
 
+def test_a_prompt_class_is_compared_with_the_tokenizers_own_template(few: Path) -> None:
+    run = chatlab("drift", LEGACY, "--against", "template", "--dialogues", str(few))
+    assert run.exit_code == 1
+    assert "prompts have the same text" in run.stdout
+    assert "[-" in run.stdout
+    raw = chatlab("drift", f"{LEGACY}/tokenizer.json", "--against", "template", "--dialogues", str(few))
+    assert raw.exit_code == 2
+    assert "knows no chat templates" in raw.stderr
+
+
+def test_another_prompt_format_is_chosen_by_name(few: Path) -> None:
+    run = chatlab(
+        "drift", str(tokenizer_path("phi3-style/after")), "--prompt", "phi3", "--dialogues", str(few), "--trace", "3"
+    )
+    assert run.exit_code == 1, run.stderr
+    assert "dummy prefix per segment" in run.stdout
+
+
+def test_revisions_are_compared_locked_and_checked_with_their_own_exit_codes(tmp_path: Path) -> None:
+    before, after = (str(tokenizer_path(f"phi3-style/{side}")) for side in ("before", "after"))
+    assert chatlab("compare", before, before).exit_code == 0
+    changed = chatlab("compare", before, after)
+    assert changed.exit_code == 1
+    assert "BREAKING" in changed.stdout
+    assert chatlab("compare", before, str(tmp_path / "none")).exit_code == 3
+    lock_file = str(tmp_path / "chatlab.lock")
+    shutil.copytree(before, tmp_path / "phi")
+    assert chatlab("lock", "phi", str(tmp_path / "phi"), "--file", lock_file).exit_code == 0
+    assert chatlab("check", "--file", lock_file).exit_code == 0
+    shutil.copytree(after, tmp_path / "phi", dirs_exist_ok=True)
+    assert chatlab("check", "--file", lock_file).exit_code == 1
+
+
 def test_the_installed_command_and_the_module_are_the_same() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "chatlab", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert all(command in run.stdout for command in ("drift", "trace", "lab"))
+    assert all(command in run.stdout for command in ("drift", "trace", "compare", "lock", "check", "lab"))

@@ -46,13 +46,15 @@ class FastTokenizer(Tokenizer):
             type(rust.model).__name__ != "BPE"
             or getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
         )
-        return cls(
+        adapter = cls(
             rust,
             name=name or tokenizer.name_or_path or type(tokenizer).__name__,
             loader="transformers",
             clean_up=tokenizer.clean_up_tokenization if cleans else None,
             library="transformers",
         )
+        adapter.wrapped = tokenizer
+        return adapter
 
     @cached_property
     def state(self) -> Json:

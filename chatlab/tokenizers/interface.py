@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from chatlab.errors import EncodeError
 from chatlab.tokenizers.source import Source
@@ -41,6 +42,8 @@ class Tokenizer(ABC):
     """Which library reads it: ``transformers``, ``tokenizers``, ``sentencepiece`` or ``slow``."""
     source: Source | None = None
     """The files and the commit it was loaded from, where :func:`chatlab.load_tokenizer` made it."""
+    wrapped: Any = None
+    """The AutoTokenizer behind it, where there is one: chat templates need it."""
     versions: Mapping[str, str]
     """Library versions that take part, because the same files give other ids under other versions."""
 

@@ -25,7 +25,7 @@ class SlowTokenizer(Tokenizer):
         self.name = name or tokenizer.name_or_path or type(tokenizer).__name__
         self.versions = {"transformers": version("transformers")}
         self.spaces_between_special_tokens = spaces_between_special_tokens
-        self._slow = tokenizer
+        self._slow = self.wrapped = tokenizer
 
     @cached_property
     def special_strs(self) -> Mapping[str, int]:

@@ -1,69 +1,47 @@
-"""The ``chatlab`` command: thin shells over the library, with progress, tables and exit codes.
-
-Exit codes of ``drift`` and ``trace``: 0 the echo is exact, 1 drift was found, 2 an error or a bad argument.
-"""
+"""``chatlab drift``: the experiment over many dialogues."""
 
 from __future__ import annotations
 
 import importlib
 import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from chatlab.errors import ChatlabError, PromptError, SourceNotFound
+from chatlab.cli.shell import (
+    DRIFT,
+    ERROR,
+    EXACT,
+    Legacy,
+    LoaderOption,
+    Revision,
+    app,
+    console,
+    errors,
+    load,
+    progress_bar,
+    typed_errors,
+)
+from chatlab.cli.trace import diff_of
+from chatlab.errors import ChatlabError, PromptError
+from chatlab.render import Part, diff_text
 
 if TYPE_CHECKING:
     from chatlab.echo.summary import DriftTally
     from chatlab.echo.trace import EchoTrace
     from chatlab.prompts.base import AbstractChatPrompt
     from chatlab.prompts.dialogue import Dialogue
+    from chatlab.prompts.difference import PromptDifference
     from chatlab.tokenizers.interface import Tokenizer
-
-EXACT, DRIFT, ERROR = 0, 1, 2
-
-app = typer.Typer(
-    help="See where a chat model's echo differs from its prompt, why, and what to do.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-console = Console()
-errors = Console(stderr=True)
-
-Loader = Literal["auto", "transformers", "tokenizers", "sentencepiece"]
-Legacy = Annotated[
-    bool | None, typer.Option("--legacy/--no-legacy", help="the Llama switch; left out, the library decides")
-]
-
-
-def main() -> None:
-    """Run the command line."""
-    # transformers and tokenizers print advice about forks and missing models that does not concern a drift table.
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    app()
-
-
-@contextmanager
-def _typed_errors() -> Iterator[None]:
-    """Turn our errors into one line and exit code 2; anything else is a bug and keeps its traceback."""
-    try:
-        yield
-    except ChatlabError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(ERROR) from error
 
 
 @app.command()
@@ -71,16 +49,21 @@ def drift(
     tokenizer: Annotated[
         str | None, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id; default: embedded")
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="commit, tag or branch of a hub id")] = None,
-    loader: Annotated[Loader, typer.Option(help="which library reads the tokenizer")] = "auto",
+    revision: Revision = None,
+    loader: LoaderOption = "auto",
     legacy: Legacy = None,
-    prompt: Annotated[str, typer.Option(help="a prompt class: llama2, or module:Class")] = "llama2",
+    prompt: Annotated[
+        str, typer.Option(help="a prompt format such as llama2, chatml, mistral-v3, or your own module:Class")
+    ] = "llama2",
     dialogues: Annotated[Path | None, typer.Option(help="JSON lines of dialogues; default: embedded")] = None,
     replies: Annotated[
         str, typer.Option(help="dataset, model (embedded, for the dialogues it was taught), or a model folder")
     ] = "dataset",
     out: Annotated[Path | None, typer.Option(help="folder for Parquet, CSV, figures and the HTML report")] = None,
     trace: Annotated[int, typer.Option(help="how many prompts to explain", min=0)] = 200,
+    against: Annotated[
+        Literal["template"] | None, typer.Option(help="compare the prompt class with the tokenizer's own chat template")
+    ] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="report dialogues that cannot be read and go on")
     ] = False,
@@ -89,9 +72,12 @@ def drift(
     from chatlab.echo.summary import DriftTally
     from chatlab.embedded import dialogues_path, tokenizer_path
 
-    with _typed_errors():
+    with typed_errors():
         folder = _prepared(out)
-        reader = _load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
+        reader = load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
+        if against == "template":
+            same = _against_template(reader, _prompt_class(prompt), dialogues or dialogues_path(), skip_bad)
+            raise typer.Exit(EXACT if same else DRIFT)
         study = _Study(reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, skip_bad)
         tally = DriftTally()
         traces: list[EchoTrace] = []
@@ -112,43 +98,6 @@ def drift(
     raise typer.Exit(EXACT if tally.is_exact else DRIFT)
 
 
-@app.command()
-def trace(
-    tokenizer: Annotated[str, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id")],
-    text: Annotated[str, typer.Argument(help="the prompt, or - to read it from standard input")] = "-",
-    revision: Annotated[str | None, typer.Option(help="commit, tag or branch of a hub id")] = None,
-    loader: Annotated[Loader, typer.Option(help="which library reads the tokenizer")] = "auto",
-    legacy: Legacy = None,
-    add_special_tokens: Annotated[bool, typer.Option("--add-special-tokens", help="encode with BOS and EOS")] = False,
-    keep_special_tokens: Annotated[
-        bool, typer.Option("--keep-special-tokens", help="decode without skipping them")
-    ] = False,
-) -> None:
-    """Show one prompt against its echo: every edit with its token, cause, proof and cure."""
-    from chatlab.echo.trace import trace_echo
-
-    with _typed_errors():
-        prompt = _standard_input() if text == "-" else text
-        reader = _load(tokenizer, revision, loader, legacy)
-        result = trace_echo(
-            reader, prompt, add_special_tokens=add_special_tokens, skip_special_tokens=not keep_special_tokens
-        )
-        _show_trace(result)
-    raise typer.Exit(DRIFT if result.surprises else EXACT)
-
-
-@app.command()
-def lab(
-    folder: Annotated[Path, typer.Option(help="where an installed copy puts the notebooks")] = Path(
-        "chatlab-notebooks"
-    ),
-) -> None:
-    """Open JupyterLab on the notebooks; from an installed wheel they are copied to a folder first."""
-    with _typed_errors():
-        notebooks = _notebooks(folder)
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(notebooks)]))
-
-
 class _Study:
     """One run of the experiment from files to tally, with progress."""
 
@@ -161,8 +110,6 @@ class _Study:
 
     def run(self, folder: Path | None, tally: DriftTally, traces: list[EchoTrace], trace_count: int) -> bool:
         """Measure, then explain a sample; tell whether the user interrupted it."""
-        from contextlib import ExitStack
-
         from chatlab.echo.experiment import iter_drift
 
         total, labels = self._scan()
@@ -172,7 +119,7 @@ class _Study:
                 from chatlab.reports.drift import DriftRows
 
                 rows = stack.enter_context(DriftRows(folder))
-            progress = stack.enter_context(_progress())
+            progress = stack.enter_context(progress_bar())
             task = progress.add_task("measuring", total=total)
             seen = self._counted(progress, task)
             try:
@@ -228,11 +175,6 @@ class _Study:
                     raise
 
 
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=errors, transient=True)
-
-
 def _prepared(out: Path | None) -> Path | None:
     if out is None:
         return None
@@ -241,21 +183,13 @@ def _prepared(out: Path | None) -> Path | None:
     return prepare_folder(out)
 
 
-def _load(source: str, revision: str | None, loader: Loader, legacy: bool | None) -> Tokenizer:
-    from chatlab.tokenizers.load import load_tokenizer
+def _prompt_class(name: str) -> Callable[[], AbstractChatPrompt]:
+    """Return the prompt class of a format's name, or the user's own as ``module:Class``."""
+    from chatlab.prompts.registry import prompt_class
 
-    with errors.status("loading the tokenizer"):
-        return load_tokenizer(source, revision, loader=loader, legacy=legacy)
-
-
-def _prompt_class(name: str) -> type[AbstractChatPrompt]:
-    from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
-
-    if name == "llama2":
-        return ChatPromptMetaLlamaLlama2Chat
     module, colon, class_name = name.partition(":")
     if not colon:
-        raise PromptError(f"no prompt class is called {name!r}: give llama2, or your own as module:Class")
+        return prompt_class(name)
     sys.path.insert(0, os.getcwd())
     try:
         found: type[AbstractChatPrompt] = getattr(importlib.import_module(module), class_name)
@@ -278,10 +212,38 @@ def _replies(replies: str) -> Any:
     return lambda dialogue: model if dialogue.labels.get("kind") == "taught" else None
 
 
-def _standard_input() -> str:
-    if sys.stdin.isatty():
-        errors.print("reading the prompt from standard input; end with Ctrl-D")
-    return sys.stdin.buffer.read().decode("utf-8", errors="surrogateescape")
+def _against_template(
+    reader: Tokenizer, prompt_class: Callable[[], AbstractChatPrompt], path: Path, skip_bad: bool
+) -> bool:
+    """Show how the prompts of a class differ from the tokenizer's own template; tell whether they do not."""
+    from chatlab.prompts.dialogue import read_dialogues
+    from chatlab.prompts.difference import compare_with_template
+
+    if reader.wrapped is None:
+        raise PromptError(
+            f"{reader.name} was read by {reader.loader}, which knows no chat templates: --loader transformers"
+        )
+    with errors.status("rendering every prompt both ways"):
+        comparison = compare_with_template(prompt_class, reader.wrapped, read_dialogues(path, skip_bad))
+    console.print(Text(str(comparison)))
+    example = next((d for d in comparison.differences if d.text_edits()), None)
+    if example is not None:
+        console.print(
+            f"\nThe class against the template, dialogue {escape(example.dialogue_id)}, turn {example.turn_number}:"
+        )
+        console.print(Text(diff_text(_template_parts(example), context_len=40)), soft_wrap=True)
+    return comparison.same_text == comparison.same_ids == comparison.prompts and not comparison.findings
+
+
+def _template_parts(difference: PromptDifference) -> Iterator[Part]:
+    """Yield the diff from the class's text to the template's."""
+    at = 0
+    for edit in difference.text_edits():
+        yield Part("same", difference.class_text[at : edit.class_span[0]])
+        yield Part("del", edit.class_part)
+        yield Part("ins", edit.template_part)
+        at = edit.class_span[1]
+    yield Part("same", difference.class_text[at:])
 
 
 def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None:
@@ -309,59 +271,7 @@ def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None
     example = next((t for t in traces if t.surprises), None)
     if example is not None:
         console.print("One of them, cut down to its edits:")
-        console.print(_diff(example, context_len=12), soft_wrap=True)
+        console.print(diff_of(example, context_len=12), soft_wrap=True)
     console.print()
     for sentence in tally.verdict():
         console.print(Text(f"• {sentence}"))
-
-
-def _show_trace(result: EchoTrace) -> None:
-    console.print(Text(result.summary()))
-    console.print(_diff(result, context_len=None), soft_wrap=True)
-    if not result.edits:
-        return
-    table = Table()
-    for column in ("at", "prompt", "echo", "token", "cause", "proof", "cure"):
-        table.add_column(column)
-    from chatlab.render import visible
-
-    for edit in result.edits:
-        proof = edit.evidence.changed if edit.evidence else "none found"
-        cells = (
-            str(edit.prompt_span[0]),
-            visible(edit.prompt_text),
-            visible(edit.echo_text),
-            edit.piece,
-            edit.cause,
-            proof,
-            edit.cure,
-        )
-        table.add_row(*(Text(cell.replace("\n", "")) for cell in cells))
-    console.print(table)
-
-
-def _diff(result: EchoTrace, context_len: int | None) -> Text:
-    from chatlab.render import diff_text
-
-    styles = {"same": "", "del": "red", "ins": "bold blue"}
-    text = Text()
-    for part in result.parts():
-        text.append(diff_text([part], context_len), style=styles[part.kind])
-    return text
-
-
-def _notebooks(folder: Path) -> Path:
-    """Return the checkout's notebooks, or a copy of the installed ones that the user may change."""
-    package = Path(__file__).parent
-    checkout = package.parent / "notebooks"
-    if checkout.is_dir():
-        return checkout
-    installed = package / "embedded_notebooks"
-    if not installed.is_dir():
-        raise SourceNotFound(f"no notebooks in {package}: install chatlab-research again, or run from a checkout")
-    for notebook in sorted(installed.glob("*.ipynb")):
-        target = folder / notebook.name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(notebook, target)
-    return folder

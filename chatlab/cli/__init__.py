@@ -1,0 +1,18 @@
+"""The ``chatlab`` command: thin shells over the library, with progress, tables and exit codes."""
+
+from __future__ import annotations
+
+import os
+
+# Each module puts its commands on the app; heavy libraries load only inside a command.
+from chatlab.cli import drift, lab, revisions, trace
+from chatlab.cli.shell import app
+
+__all__ = ["app", "drift", "lab", "main", "revisions", "trace"]
+
+
+def main() -> None:
+    """Run the command line."""
+    # transformers and tokenizers print advice about forks and missing models that does not concern a drift table.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    app()

@@ -1,0 +1,59 @@
+"""The shell around every command: one app, one console for results, one for progress and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from chatlab.errors import ChatlabError
+from chatlab.tokenizers.interface import Tokenizer
+
+EXACT, DRIFT, ERROR = 0, 1, 2
+"""Exit codes of ``drift`` and ``trace``."""
+
+app = typer.Typer(
+    help="See where a chat model's echo differs from its prompt, why, since when, and what to do.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console()
+errors = Console(stderr=True)
+
+Loader = Literal["auto", "transformers", "tokenizers", "sentencepiece"]
+Source = Annotated[str, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id")]
+Revision = Annotated[str | None, typer.Option(help="commit, tag or branch of a hub id")]
+LoaderOption = Annotated[Loader, typer.Option(help="which library reads the tokenizer")]
+Legacy = Annotated[
+    bool | None, typer.Option("--legacy/--no-legacy", help="the Llama switch; left out, the library decides")
+]
+
+
+@contextmanager
+def typed_errors() -> Iterator[None]:
+    """Turn our errors into one line and exit code 2; anything else is a bug and keeps its traceback."""
+    try:
+        yield
+    except ChatlabError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(ERROR) from error
+
+
+def progress_bar() -> Progress:
+    """Return a bar that leaves nothing behind."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=errors, transient=True)
+
+
+def load(source: str, revision: str | None, loader: Loader, legacy: bool | None) -> Tokenizer:
+    """Load a tokenizer with a sign of life."""
+    from chatlab.tokenizers.load import load_tokenizer
+
+    with errors.status("loading the tokenizer"):
+        return load_tokenizer(source, revision, loader=loader, legacy=legacy)
