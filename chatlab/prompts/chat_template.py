@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from chatlab.errors import MessageTypeError, PromptError, TemplateError
+from chatlab.errors import PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt, ChatContent, RoleType
 from chatlab.prompts.messages import ROLES, check_message, messages_of
 from chatlab.prompts.template_sandbox import TemplateLimits, render, render_untrusted
@@ -67,15 +67,14 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     def add_message(self, message: Mapping[str, Any]) -> int:
         """Append an OpenAI-style message of any role, with its ``tool_calls`` and other fields; return its id.
 
+        A system message stands where it is put; ``set_system`` puts the text before all messages.
+
         Raises:
             MessageTypeError: it has no role, or its content is not text.
             PromptError: its role is none that templates know.
         """
         role, content, fields = check_message(message)
-        if role in ("system", "developer") and not self._contents:
-            self.set_system_prompt(checked_content(content))
-            return 0
-        role_type = RoleType.RESPONDER if role == "assistant" else RoleType.REQUESTER
+        role_type = {"user": RoleType.REQUESTER, "assistant": RoleType.RESPONDER}.get(role, RoleType.OTHER)
         message_id = self._append(role_type, role, content if content is not None else "")
         if fields:
             self._contents[-1] = replace(self._contents[-1], fields=fields)
@@ -149,13 +148,6 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         prompt = cls(tokenizer, tools=data.get("tools"), clock=clock, **data.get("variables", {}))
         prompt._restore(data)
         return prompt
-
-
-def checked_content(content: str | None) -> str:
-    """The content of a message that must have one."""
-    if content is None:
-        raise MessageTypeError("a system message must have text content")
-    return content
 
 
 def _read(tokenizer: Any) -> tuple[dict[str, str], dict[str, str]]:

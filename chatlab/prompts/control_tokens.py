@@ -63,6 +63,7 @@ def encode_prompt(
     *,
     add_special_tokens: bool | None = None,
     allow_control_tokens: bool = False,
+    warn: bool = True,
 ) -> EncodedPrompt:
     """Encode a prompt so that its messages yield no control-token id (law L8).
 
@@ -76,6 +77,7 @@ def encode_prompt(
         add_special_tokens: what the tokenizer is called with; None asks the prompt class, and where that does not
             say, adds them unless the text begins with what they would put there.
         allow_control_tokens: encode the text as it is, for messages that are all trusted.
+        warn: warn of control tokens that messages spell; the result names them in any case.
 
     Raises:
         ControlTokenError: a message spells a control token and cannot be told from the format.
@@ -99,7 +101,11 @@ def encode_prompt(
         return bare
     if not any(_in_spans(reading.added, spanned.spans)):
         return bare
-    return _encode_guarded(reader, spanned, prompt.special_token_strs, reading, add)
+    encoded = _encode_guarded(reader, spanned, prompt.special_token_strs, reading, add)
+    for token in {token.piece: token for token in reversed(encoded.forged)}.values() if warn else ():
+        text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
+        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=2)
+    return encoded
 
 
 def _encode_guarded(
@@ -116,9 +122,6 @@ def _encode_guarded(
         return EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)
     before, after = reader.frame if add else ([], [])
     token_ids = [*before, *_stretches(reader, spanned.text, own, control), *after]
-    for token in {token.piece: token for token in reversed(forged)}.values():
-        text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
-        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=3)
     return EncodedPrompt(text=spanned.text, token_ids=token_ids, forged=forged)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from chatlab.errors import TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
-from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
+from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import Dialogue, prompts_of
 from chatlab.prompts.readers import Reader, reader_of
 
@@ -235,9 +234,7 @@ class _Rendered:
 
 
 def _rendered(prompt: AbstractChatPrompt, reader: Reader, tokenizer: Any) -> _Rendered:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ControlTokenWarning)
-        encoded = encode_prompt(tokenizer, prompt)
+    encoded = encode_prompt(tokenizer, prompt, warn=False)
     closed = prompt.copy()
     closed.remove_last_message()
     earlier = closed.copy()

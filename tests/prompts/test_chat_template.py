@@ -13,6 +13,7 @@ from chatlab.errors import MessageTypeError, PromptError, TemplateError
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
+from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.registry import prompt_for
 from tests.prompts.templates import ALL, CHATML, DATED, GEMMA, THINKING, fast_tokenizer
 
@@ -169,7 +170,6 @@ BAD_MESSAGES = [
     ("Hi", MessageTypeError),
     ({"role": "user", "content": 3}, MessageTypeError),
     ({"role": "user", "content": [{"type": "image"}]}, MessageTypeError),
-    ({"role": "system", "content": None}, MessageTypeError),
 ]
 
 
@@ -236,3 +236,13 @@ def test_clean_dialogues_keep_the_ids_of_apply_chat_template(name, texts):
     encoded = encode_prompt(tokenizer, prompt)
     assert encoded.token_ids == wanted
     assert encoded.forged == ()
+
+
+def test_tool_messages_are_no_questions():
+    prompt = chat(THINKING)
+    prompt.add_message({"role": "user", "content": "Weather?"})
+    prompt.add_message({"role": "tool", "content": "rain", "name": "weather"})
+    prompt.add_responder_msg(None)
+    assert prompt.get_turn() == 1
+    assert prompt.get_requester_last_msg() == "Weather?"
+    assert prompt_of_messages(prompt.get_messages(), lambda: chat(THINKING)).create_prompt() == prompt.create_prompt()
