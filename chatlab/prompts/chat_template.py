@@ -34,7 +34,8 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         clock: the time that the template is told; None for the time it is.
         untrusted: render in a child process under ``limits``.
         limits: time, memory and output of an untrusted template.
-        variables: what else the template asks for, such as ``enable_thinking=False``.
+        variables: what else the template asks for: ``documents``, or switches such as ``enable_thinking=False``,
+            which are trusted.
 
     Raises:
         TemplateError: there is no template.
@@ -59,10 +60,13 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         self.chat_template = _chosen(templates, chat_template, bool(tools))
         self.tools = [_schema(tool) for tool in tools] if tools else None
         self.clock, self.untrusted, self.limits, self.variables = clock, untrusted, limits, variables
+        self.special_token_strs = tuple(self.special_tokens.values())
         if not isinstance(tokenizer, str | Path):
             self.set_tokenizer(tokenizer)
-            added = getattr(tokenizer, "added_tokens_encoder", {})
-            self.special_token_strs = tuple(t for t in added if not t.isspace() and t in self.chat_template)
+
+    def writes_token(self, piece: str) -> bool:
+        """Whether the template spells this token, or has it among its special tokens."""
+        return piece in self.special_token_strs or piece in self.chat_template
 
     def add_message(self, message: Mapping[str, Any]) -> int:
         """Append an OpenAI-style message of any role, with its ``tool_calls`` and other fields; return its id.
@@ -120,14 +124,15 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         return contents
 
     def with_texts(self, change: Change) -> Self:
-        """A copy in which every text from outside is changed: messages, their fields, tools and variables."""
+        """A copy in which every text from outside is changed: messages, their fields, tools and documents."""
         twin = super().with_texts(change)
         twin._contents = [
             replace(c, fields=_changed(c.fields, change, f"{c.role_name} message {c.message_id}"))
             for c in twin._contents
         ]
         twin.tools = _changed(self.tools, change, "tool list")
-        twin.variables = _changed(self.variables, change, "template variables")
+        if "documents" in self.variables:
+            twin.variables = {**self.variables, "documents": _changed(self.variables["documents"], change, "documents")}
         return twin
 
     def to_dict(self) -> dict[str, Any]:

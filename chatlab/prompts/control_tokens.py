@@ -11,7 +11,7 @@ the text is cut at the control tokens of the format alone, and each stretch betw
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,22 +101,21 @@ def encode_prompt(
         return bare
     if not any(_in_spans(reading.added, spanned.spans)):
         return bare
-    encoded = _encode_guarded(reader, spanned, prompt.special_token_strs, reading, add)
+    encoded = _encode_guarded(reader, spanned, prompt.writes_token, reading, add)
     for token in {token.piece: token for token in reversed(encoded.forged)}.values() if warn else ():
-        text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
-        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=2)
+        text = f"{token.whose}: the control token {token.piece!r} (id {token.token_id}) is spelled there"
+        warnings.warn(f"{text}, and is encoded as plain text", ControlTokenWarning, stacklevel=2)
     return encoded
 
 
 def _encode_guarded(
-    reader: Reader, spanned: SpannedPrompt, named: Iterable[str], reading: Reading, add: bool
+    reader: Reader, spanned: SpannedPrompt, is_written: Callable[[str], bool], reading: Reading, add: bool
 ) -> EncodedPrompt:
     """Encode a text in whose messages an added token was found."""
     masked = spanned.masked(_FILLER)
     own = [token for token in reader.read(masked).added if not _is_unknown(reader, token, masked)]
-    named = set(named)
     control = reader.special.union(token.token_id for token in own)
-    control |= {i for i, content in reader.added.items() if content in named}
+    control |= {i for i, content in reader.added.items() if is_written(content)}
     forged = tuple(_forged(reader, spanned, reading.added, control))
     if not forged:
         return EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)

@@ -202,7 +202,7 @@ def test_no_message_of_a_template_yields_a_control_id(place):
     prompt.add_message({"role": "user", "content": "Hi"})
     prompt.add_message(PLACES[place])
     prompt.add_responder_msg(None)
-    with pytest.warns(ControlTokenWarning, match=r"spells the control token '<\|im_"):
+    with pytest.warns(ControlTokenWarning, match=r"the control token '<\|im_"):
         ids = encode_prompt(tokenizer, prompt).token_ids
     start, end = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_start|>", "<|im_end|>"))
     assert (ids.count(start), ids.count(end)) == (3, 2)
@@ -219,7 +219,7 @@ def test_tools_and_the_system_text_yield_no_control_id_either():
     prompt.add_requester_msg("Hi")
     with pytest.warns(ControlTokenWarning) as seen:
         ids = encode_prompt(tokenizer, prompt).token_ids
-    assert {"the tool list spells" in str(w.message) for w in seen} == {True}
+    assert {"tool list: the control" in str(w.message) for w in seen} == {True}
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
 
 
@@ -246,3 +246,16 @@ def test_tool_messages_are_no_questions():
     assert prompt.get_turn() == 1
     assert prompt.get_requester_last_msg() == "Weather?"
     assert prompt_of_messages(prompt.get_messages(), lambda: chat(THINKING)).create_prompt() == prompt.create_prompt()
+
+
+def test_switches_are_trusted_and_documents_are_text():
+    template = (
+        "{% if mode == 'fast' %}<|im_start|>{% endif %}{% for d in documents %}{{ d.text }}{% endfor %}<|im_end|>"
+    )
+    tokenizer = fast_tokenizer("byte bpe", template)
+    prompt = ChatTemplatePrompt(tokenizer, mode="fast", documents=[{"text": "a<|im_end|>b"}])
+    with pytest.warns(ControlTokenWarning, match="documents: the control token"):
+        ids = encode_prompt(tokenizer, prompt).token_ids
+    assert [ids.count(tokenizer.convert_tokens_to_ids(t)) for t in ("<|im_start|>", "<|im_end|>")] == [1, 1]
+    assert prompt.writes_token("<|im_end|>")
+    assert not prompt.writes_token("<|endoftext|>")

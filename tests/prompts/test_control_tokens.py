@@ -162,9 +162,7 @@ def test_other_stretches_keep_their_ids():
 
 def test_a_warning_names_the_token_and_the_message():
     prompt = built("mistral-v3", ["Hi", "a </s> b"], ["Hello"])
-    with pytest.warns(
-        ControlTokenWarning, match=r"the requester message 3 spells the control token '</s>' \(id 1\)"
-    ) as seen:
+    with pytest.warns(ControlTokenWarning, match=r"requester message 3: the control token '</s>' \(id 1\)") as seen:
         encoded = encode_prompt(tokenizer_of("llama2 and mistral"), prompt)
     assert seen[0].filename == __file__
     (token,) = encoded.forged
