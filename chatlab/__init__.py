@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AbstractChatPrompt",
     "ChatPromptMetaLlamaLlama2Chat",
+    "ChatTemplatePrompt",
     "ChatlabError",
     "LocalEngine",
     "RoleType",
@@ -29,6 +30,7 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "measure_drift",
+    "prompt_for",
     "stream",
     "trace_echo",
 ]
@@ -36,6 +38,7 @@ __all__ = [
 _HOME = {
     "AbstractChatPrompt": "prompts.base",
     "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
+    "ChatTemplatePrompt": "prompts.chat_template",
     "ChatlabError": "errors",
     "LocalEngine": "engines.local",
     "RoleType": "prompts.base",
@@ -47,6 +50,7 @@ _HOME = {
     "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
     "measure_drift": "echo.experiment",
+    "prompt_for": "prompts.registry",
     "stream": "streaming.stream",
     "trace_echo": "echo.trace",
 }
@@ -62,7 +66,9 @@ if TYPE_CHECKING:
     from chatlab.errors import ChatlabError as ChatlabError
     from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt
     from chatlab.prompts.base import RoleType as RoleType
+    from chatlab.prompts.chat_template import ChatTemplatePrompt as ChatTemplatePrompt
     from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
+    from chatlab.prompts.registry import prompt_for as prompt_for
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream

@@ -74,7 +74,10 @@ class AbstractChatPrompt:
         raise PromptError(f"{type(self).__name__} has no create_prompt(opts): define it to say what the model reads")
 
     def set_system(self, system: str) -> None:
-        """Put ``system`` at the head of the prompt as it is; what a format expects there differs by class."""
+        """Put ``system`` at the head of the prompt as it is; what a format expects there differs by class.
+
+        It is part of the format, control tokens and all: give text that others wrote to ``set_system_prompt``.
+        """
         self.system = checked_text(system, "the system text")
 
     def set_system_prompt(self, text: str | None) -> None:
@@ -108,6 +111,10 @@ class AbstractChatPrompt:
     def get_replacement_when_output(self) -> list[tuple[str, str]] | None:
         """Pairs (search, replacement) for a reply on its way to the user."""
         return None
+
+    def writes_token(self, piece: str) -> bool:
+        """Whether the format writes this added token, so that no message may."""
+        return piece in self.special_token_strs
 
     def build_initial_prompt(self, chat_prompt: AbstractChatPrompt) -> None:
         """Add the messages a new dialogue begins with to ``chat_prompt``; none unless a class says so."""

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from chatlab.errors import MessageTypeError, PromptError, TemplateError
+from chatlab.errors import PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt, ChatContent, RoleType
 from chatlab.prompts.messages import ROLES, check_message, messages_of
 from chatlab.prompts.template_sandbox import TemplateLimits, render, render_untrusted
@@ -34,7 +34,8 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         clock: the time that the template is told; None for the time it is.
         untrusted: render in a child process under ``limits``.
         limits: time, memory and output of an untrusted template.
-        variables: what else the template asks for, such as ``enable_thinking=False``.
+        variables: what else the template asks for: ``documents``, or switches such as ``enable_thinking=False``,
+            which are trusted.
 
     Raises:
         TemplateError: there is no template.
@@ -59,23 +60,25 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         self.chat_template = _chosen(templates, chat_template, bool(tools))
         self.tools = [_schema(tool) for tool in tools] if tools else None
         self.clock, self.untrusted, self.limits, self.variables = clock, untrusted, limits, variables
+        self.special_token_strs = tuple(self.special_tokens.values())
         if not isinstance(tokenizer, str | Path):
             self.set_tokenizer(tokenizer)
-            added = getattr(tokenizer, "added_tokens_encoder", {})
-            self.special_token_strs = tuple(t for t in added if not t.isspace() and t in self.chat_template)
+
+    def writes_token(self, piece: str) -> bool:
+        """Whether the template spells this token, or has it among its special tokens."""
+        return piece in self.special_token_strs or piece in self.chat_template
 
     def add_message(self, message: Mapping[str, Any]) -> int:
         """Append an OpenAI-style message of any role, with its ``tool_calls`` and other fields; return its id.
+
+        A system message stands where it is put; ``set_system`` puts the text before all messages.
 
         Raises:
             MessageTypeError: it has no role, or its content is not text.
             PromptError: its role is none that templates know.
         """
         role, content, fields = check_message(message)
-        if role in ("system", "developer") and not self._contents:
-            self.set_system_prompt(checked_content(content))
-            return 0
-        role_type = RoleType.RESPONDER if role == "assistant" else RoleType.REQUESTER
+        role_type = {"user": RoleType.REQUESTER, "assistant": RoleType.RESPONDER}.get(role, RoleType.OTHER)
         message_id = self._append(role_type, role, content if content is not None else "")
         if fields:
             self._contents[-1] = replace(self._contents[-1], fields=fields)
@@ -121,14 +124,15 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         return contents
 
     def with_texts(self, change: Change) -> Self:
-        """A copy in which every text from outside is changed: messages, their fields, tools and variables."""
+        """A copy in which every text from outside is changed: messages, their fields, tools and documents."""
         twin = super().with_texts(change)
         twin._contents = [
             replace(c, fields=_changed(c.fields, change, f"{c.role_name} message {c.message_id}"))
             for c in twin._contents
         ]
         twin.tools = _changed(self.tools, change, "tool list")
-        twin.variables = _changed(self.variables, change, "template variables")
+        if "documents" in self.variables:
+            twin.variables = {**self.variables, "documents": _changed(self.variables["documents"], change, "documents")}
         return twin
 
     def to_dict(self) -> dict[str, Any]:
@@ -149,13 +153,6 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         prompt = cls(tokenizer, tools=data.get("tools"), clock=clock, **data.get("variables", {}))
         prompt._restore(data)
         return prompt
-
-
-def checked_content(content: str | None) -> str:
-    """The content of a message that must have one."""
-    if content is None:
-        raise MessageTypeError("a system message must have text content")
-    return content
 
 
 def _read(tokenizer: Any) -> tuple[dict[str, str], dict[str, str]]:

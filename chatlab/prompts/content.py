@@ -11,10 +11,11 @@ from chatlab.errors import MessageTypeError
 
 
 class RoleType(Enum):
-    """Who speaks: the one who asks, or the one who answers."""
+    """Who speaks: the one who asks, the one who answers, or whoever else a chat template knows, such as a tool."""
 
     REQUESTER = "requester"
     RESPONDER = "responder"
+    OTHER = "other"
 
 
 class PromptTTL(Enum):

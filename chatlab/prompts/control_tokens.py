@@ -11,13 +11,13 @@ the text is cut at the control tokens of the format alone, and each stretch betw
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from chatlab.errors import ControlTokenError
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.readers import Reader, Token, reader_of
+from chatlab.prompts.readers import Reader, Reading, Token, reader_of
 from chatlab.prompts.spans import MessageSpan, SpannedPrompt, span_prompt
 
 _FILLER = "x"
@@ -63,6 +63,7 @@ def encode_prompt(
     *,
     add_special_tokens: bool | None = None,
     allow_control_tokens: bool = False,
+    warn: bool = True,
 ) -> EncodedPrompt:
     """Encode a prompt so that its messages yield no control-token id (law L8).
 
@@ -76,6 +77,7 @@ def encode_prompt(
         add_special_tokens: what the tokenizer is called with; None asks the prompt class, and where that does not
             say, adds them unless the text begins with what they would put there.
         allow_control_tokens: encode the text as it is, for messages that are all trusted.
+        warn: warn of control tokens that messages spell; the result names them in any case.
 
     Raises:
         ControlTokenError: a message spells a control token and cannot be told from the format.
@@ -90,35 +92,35 @@ def encode_prompt(
     if add is None:
         before = reader.frame[0]
         add = not (before and spanned.text.startswith(reader.added.get(before[0], "\0")))
-    tokens = reader.read(spanned.text, add)
-    token_ids = [token.token_id for token in tokens]
+    reading = reader.read(spanned.text, add)
+    bare = EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)
     if allow_control_tokens:
-        return EncodedPrompt(text=spanned.text, token_ids=token_ids)
+        return bare
     if spanned.spans is None:
-        _refuse_unlike_neutral(reader, prompt, opts, tokens, add)
-        return EncodedPrompt(text=spanned.text, token_ids=token_ids)
-    if not any(token.token_id in reader.added for token, _ in _in_spans(tokens, spanned.spans)):
-        return EncodedPrompt(text=spanned.text, token_ids=token_ids)
-    return _encode_guarded(reader, spanned, prompt.special_token_strs, tokens, add)
+        _refuse_unlike_neutral(reader, prompt, opts, reading, add)
+        return bare
+    if not any(_in_spans(reading.added, spanned.spans)):
+        return bare
+    encoded = _encode_guarded(reader, spanned, prompt.writes_token, reading, add)
+    for token in {token.piece: token for token in reversed(encoded.forged)}.values() if warn else ():
+        text = f"{token.whose}: the control token {token.piece!r} (id {token.token_id}) is spelled there"
+        warnings.warn(f"{text}, and is encoded as plain text", ControlTokenWarning, stacklevel=2)
+    return encoded
 
 
 def _encode_guarded(
-    reader: Reader, spanned: SpannedPrompt, named: Iterable[str], tokens: Sequence[Token], add: bool
+    reader: Reader, spanned: SpannedPrompt, is_written: Callable[[str], bool], reading: Reading, add: bool
 ) -> EncodedPrompt:
     """Encode a text in whose messages an added token was found."""
     masked = spanned.masked(_FILLER)
-    own = [t for t in reader.read(masked) if t.token_id in reader.added and not _is_unknown(reader, t, masked)]
-    named = set(named)
+    own = [token for token in reader.read(masked).added if not _is_unknown(reader, token, masked)]
     control = reader.special.union(token.token_id for token in own)
-    control |= {i for i, content in reader.added.items() if content in named}
-    forged = tuple(_forged(reader, spanned, tokens, control))
+    control |= {i for i, content in reader.added.items() if is_written(content)}
+    forged = tuple(_forged(reader, spanned, reading.added, control))
     if not forged:
-        return EncodedPrompt(text=spanned.text, token_ids=[token.token_id for token in tokens])
+        return EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)
     before, after = reader.frame if add else ([], [])
     token_ids = [*before, *_stretches(reader, spanned.text, own, control), *after]
-    for token in {token.piece: token for token in reversed(forged)}.values():
-        text = f"the {token.whose} spells the control token {token.piece!r} (id {token.token_id})"
-        warnings.warn(f"{text}: encoded as plain text", ControlTokenWarning, stacklevel=3)
     return EncodedPrompt(text=spanned.text, token_ids=token_ids, forged=forged)
 
 
@@ -139,7 +141,7 @@ def _is_unknown(reader: Reader, token: Token, text: str) -> bool:
 def _stretches(reader: Reader, text: str, own: Sequence[Token], control: frozenset[int]) -> Iterator[int]:
     """The format's own control tokens, and between them plain text."""
     offset, after = 0, None
-    for anchor in [token for token in own if token.token_id in control and token.end > token.start] + [None]:
+    for anchor in [token for token in own if token.token_id in control] + [None]:
         stretch = text[offset : anchor.start if anchor else len(text)]
         ids = reader.read_as_text(stretch, control, after) if stretch else []
         built = (control - {reader.unk_id}).intersection(ids)
@@ -158,8 +160,6 @@ def _in_spans(tokens: Sequence[Token], spans: Sequence[MessageSpan]) -> Iterator
     """Each token that touches a message, with the first message it touches; both come in order."""
     number = 0
     for token in tokens:
-        if token.end <= token.start:
-            continue
         while number < len(spans) and spans[number].end <= token.start:
             number += 1
         if number < len(spans) and spans[number].start < token.end:
@@ -170,7 +170,7 @@ def _refuse_unlike_neutral(
     reader: Reader,
     prompt: AbstractChatPrompt,
     opts: Mapping[str, Any] | None,
-    tokens: Sequence[Token],
+    reading: Reading,
     add: bool,
 ) -> None:
     """Let a prompt pass whose control tokens are those of the same prompt with neutral messages, and no other."""
@@ -178,10 +178,11 @@ def _refuse_unlike_neutral(
     def neutral(text: str, whose: str) -> str:
         return "".join(char if char.isspace() else _FILLER for char in text)
 
+    def control_ids(text: str, reading: Reading) -> list[int]:
+        return [token.token_id for token in reading.added if not _is_unknown(reader, token, text)]
+
     text, plain = prompt.create_prompt(opts) or "", prompt.with_texts(neutral).create_prompt(opts) or ""
-    control = [t.token_id for t in tokens if t.token_id in reader.added and not _is_unknown(reader, t, text)]
-    twins = reader.read(plain, add)
-    wanted = [t.token_id for t in twins if t.token_id in reader.added and not _is_unknown(reader, t, plain)]
+    control, wanted = control_ids(text, reading), control_ids(plain, reader.read(plain, add))
     if control != wanted:
         raise ControlTokenError(
             f"{type(prompt).__name__} changes its messages, so a control token in one cannot be told from the format's: "

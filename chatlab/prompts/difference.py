@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from chatlab.errors import TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
-from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
+from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import Dialogue, prompts_of
 from chatlab.prompts.readers import Reader, reader_of
 
@@ -155,6 +154,7 @@ def compare_with_template(
     tokenizer: Any,
     dialogues: Iterable[Dialogue],
     *,
+    template: Any = None,
     clock: datetime | None = None,
     keep: int = 100,
 ) -> TemplateComparison:
@@ -162,8 +162,9 @@ def compare_with_template(
 
     Args:
         prompt_class: a prompt class, or anything that makes a prompt when called.
-        tokenizer: an AutoTokenizer that carries a chat template.
+        tokenizer: what encodes both: an AutoTokenizer, a raw ``tokenizers.Tokenizer``, or one of ``load_tokenizer``.
         dialogues: what to compare on; each of their turns is one prompt.
+        template: what carries the chat template: an AutoTokenizer, or a folder; the tokenizer itself when None.
         clock: the time that the template is told.
         keep: how many differing prompts the result holds; all are counted.
 
@@ -171,11 +172,12 @@ def compare_with_template(
         TemplateError: the tokenizer has no chat template.
         PromptError: the class is no prompt class.
     """
-    reader, template = reader_of(tokenizer), ChatTemplatePrompt(tokenizer, clock=clock)
+    reader = reader_of(tokenizer)
+    theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock)
     prompts, same_text, same_ids, kept = 0, 0, 0, list[PromptDifference]()
     findings: Counter[tuple[str, str]] = Counter()
     for dialogue in dialogues:
-        for difference in _compare(prompt_class, template, reader, tokenizer, dialogue):
+        for difference in _compare(prompt_class, theirs, reader, tokenizer, dialogue):
             prompts += 1
             same_text += difference.same_text
             same_ids += difference.same_ids
@@ -184,7 +186,7 @@ def compare_with_template(
                 kept.append(difference)
     return TemplateComparison(
         prompt_class=getattr(prompt_class, "__name__", type(prompt_class).__name__),
-        tokenizer=str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__),
+        tokenizer=str(getattr(tokenizer, "name_or_path", "") or getattr(tokenizer, "name", type(tokenizer).__name__)),
         prompts=prompts,
         same_text=same_text,
         same_ids=same_ids,
@@ -235,9 +237,7 @@ class _Rendered:
 
 
 def _rendered(prompt: AbstractChatPrompt, reader: Reader, tokenizer: Any) -> _Rendered:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ControlTokenWarning)
-        encoded = encode_prompt(tokenizer, prompt)
+    encoded = encode_prompt(tokenizer, prompt, warn=False)
     closed = prompt.copy()
     closed.remove_last_message()
     earlier = closed.copy()
@@ -255,7 +255,7 @@ def _rendered(prompt: AbstractChatPrompt, reader: Reader, tokenizer: Any) -> _Re
 
 def _bos_id(tokenizer: Any) -> int | None:
     bos: int | None = getattr(tokenizer, "bos_token_id", None)
-    return bos
+    return bos if bos is not None else dict(getattr(tokenizer, "special_strs", {})).get("<s>")
 
 
 def _faults(side: str, prompt: _Rendered, dialogue: Dialogue) -> list[Finding]:

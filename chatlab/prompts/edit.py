@@ -78,7 +78,7 @@ def truncate(
 
 def count_tokens(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt], tokenizer: Any) -> int:
     """How many tokens the prompt of the whole dialogue has; a last turn without an answer opens its reply."""
-    return len(encode_prompt(tokenizer, fill_prompt(dialogue, prompt_class)).token_ids)
+    return len(encode_prompt(tokenizer, fill_prompt(dialogue, prompt_class), warn=False).token_ids)
 
 
 def fill_prompt(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt]) -> AbstractChatPrompt:

@@ -31,8 +31,8 @@ def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
         messages.append({"role": "system", "content": prompt.get_system_prompt()})
     for content in prompt.get_history(opts):
         if content.message is not None:
-            plain = {RoleType.REQUESTER: "user", RoleType.RESPONDER: "assistant"}[content.role_type]
-            message = {"role": plain, "content": content.message, **content.fields}
+            role = "user" if content.role_type is RoleType.REQUESTER else "assistant"
+            message = {"role": role, "content": content.message, **content.fields}
             messages.append({key: value for key, value in message.items() if value is not None})
     return messages
 
@@ -56,10 +56,10 @@ def prompt_of_messages(
     role = ""
     for number, message in enumerate(messages):
         role, content, _ = check_message(message)
-        if add_message:
-            add_message(message)
-        elif role in ("system", "developer") and number == 0:
+        if role in ("system", "developer") and number == 0:
             prompt.set_system_prompt(content or "")
+        elif add_message:
+            add_message(message)
         elif role == "user":
             prompt.add_requester_msg(content or "")
         elif role == "assistant":

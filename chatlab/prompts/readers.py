@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -34,6 +34,13 @@ class Token(NamedTuple):
     end: int
 
 
+class Reading(NamedTuple):
+    """The ids of a text, and the tokens among them that are added tokens and stand in the text."""
+
+    token_ids: list[int]
+    added: list[Token]
+
+
 class Reader(ABC):
     """What the control-token law asks of a tokenizer."""
 
@@ -45,18 +52,26 @@ class Reader(ABC):
     unk_id: int | None
 
     @abstractmethod
-    def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
-        """The tokens of ``text``, control tokens among them."""
+    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+        """The ids of ``text``, with those that could speak for the format."""
 
     @abstractmethod
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch`` with no control token in it, where it stands after the token ``after``."""
 
+    def _reading(self, token_ids: list[int], spans: Callable[[], Sequence[tuple[int, int]]]) -> Reading:
+        """Spans are fetched only when an added token is there, and kept only for those: both cost time."""
+        added = self.added
+        numbers = [number for number, token_id in enumerate(token_ids) if token_id in added]
+        offsets = spans() if numbers else []
+        tokens = (Token(token_ids[number], *offsets[number]) for number in numbers)
+        return Reading(token_ids, [token for token in tokens if token.end > token.start])
+
     @cached_property
     def frame(self) -> tuple[list[int], list[int]]:
         """The ids that ``add_special_tokens=True`` puts before and after a text."""
-        bare = [token.token_id for token in self.read("a")]
-        full = [token.token_id for token in self.read("a", add_special_tokens=True)]
+        bare = self.read("a").token_ids
+        full = self.read("a", add_special_tokens=True).token_ids
         at = next((i for i in range(len(full) - len(bare) + 1) if full[i : i + len(bare)] == bare), len(full))
         return full[:at], full[at + len(bare) :]
 
@@ -74,10 +89,10 @@ class RustReader(Reader):
         self.unk_id = _unk_id(rust)
         self._twins: dict[frozenset[int], tuple[RustTokenizer, dict[int, str]]] = {}
 
-    def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
-        """The tokens of ``text``, control tokens among them."""
+    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+        """The ids of ``text``, with those that could speak for the format."""
         encoding = self._encode(self._rust, text, add_special_tokens)
-        return [Token(i, start, end) for i, (start, end) in zip(encoding.ids, encoding.offsets, strict=True)]
+        return self._reading(encoding.ids, lambda: encoding.offsets)
 
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch`` from the twin; a renamed control token before it stands for ``after``."""
@@ -114,22 +129,26 @@ class SpanReader(Reader):
         self.added = {i: text for text, i in tokenizer.special_strs.items() if not text.isspace()}
         self.special = frozenset(self.added)
         self.unk_id = tokenizer.unk_id
+        self._patterns: dict[frozenset[int], re.Pattern[str]] = {}
 
-    def read(self, text: str, add_special_tokens: bool = False) -> list[Token]:
-        """The tokens of ``text``, control tokens among them."""
+    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+        """The ids of ``text``, with those that could speak for the format."""
         encoding = self._tokenizer.encode_spans(text, add_special_tokens=add_special_tokens)
         if encoding.spans is None:
             raise ControlTokenError(
                 f"{self.name} keeps no offsets, so control tokens in messages cannot be told from the format's: "
                 "load its fast version, or pass allow_control_tokens=True if every message is trusted"
             )
-        return [Token(i, start, end) for i, (start, end) in zip(encoding.token_ids, encoding.spans, strict=True)]
+        return self._reading(encoding.token_ids, lambda: encoding.spans)
 
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch``, cut inside each control token so that none is whole."""
         bare = self._tokenizer.change("prefix_never") or self._tokenizer
         ids: list[int] = []
-        for number, part in enumerate(_cut(stretch, [self.added[i] for i in control])):
+        if control not in self._patterns:
+            contents = "|".join(re.escape(self.added[i]) for i in sorted(control))
+            self._patterns[control] = re.compile(f"(?={contents})" if contents else "(?!)")
+        for number, part in enumerate(_cut(stretch, self._patterns[control])):
             if number:
                 ids += bare.encode(part)
             elif after is None:
@@ -200,11 +219,10 @@ def _pair(merge: str | list[str]) -> list[str]:
     return merge.split(" ") if isinstance(merge, str) else merge
 
 
-def _cut(text: str, contents: list[str]) -> Iterator[str]:
+def _cut(text: str, control: re.Pattern[str]) -> Iterator[str]:
     """``text`` in parts, cut after the first character of each control token in it."""
-    pattern = re.compile("|".join(f"(?={re.escape(content)})" for content in contents if content))
     start = 0
-    for found in pattern.finditer(text):
+    for found in control.finditer(text):
         if found.start() + 1 > start:
             yield text[start : found.start() + 1]
             start = found.start() + 1

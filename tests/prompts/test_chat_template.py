@@ -13,6 +13,7 @@ from chatlab.errors import MessageTypeError, PromptError, TemplateError
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
+from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.registry import prompt_for
 from tests.prompts.templates import ALL, CHATML, DATED, GEMMA, THINKING, fast_tokenizer
 
@@ -169,7 +170,6 @@ BAD_MESSAGES = [
     ("Hi", MessageTypeError),
     ({"role": "user", "content": 3}, MessageTypeError),
     ({"role": "user", "content": [{"type": "image"}]}, MessageTypeError),
-    ({"role": "system", "content": None}, MessageTypeError),
 ]
 
 
@@ -202,7 +202,7 @@ def test_no_message_of_a_template_yields_a_control_id(place):
     prompt.add_message({"role": "user", "content": "Hi"})
     prompt.add_message(PLACES[place])
     prompt.add_responder_msg(None)
-    with pytest.warns(ControlTokenWarning, match=r"spells the control token '<\|im_"):
+    with pytest.warns(ControlTokenWarning, match=r"the control token '<\|im_"):
         ids = encode_prompt(tokenizer, prompt).token_ids
     start, end = (tokenizer.convert_tokens_to_ids(t) for t in ("<|im_start|>", "<|im_end|>"))
     assert (ids.count(start), ids.count(end)) == (3, 2)
@@ -219,7 +219,7 @@ def test_tools_and_the_system_text_yield_no_control_id_either():
     prompt.add_requester_msg("Hi")
     with pytest.warns(ControlTokenWarning) as seen:
         ids = encode_prompt(tokenizer, prompt).token_ids
-    assert {"the tool list spells" in str(w.message) for w in seen} == {True}
+    assert {"tool list: the control" in str(w.message) for w in seen} == {True}
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
 
 
@@ -236,3 +236,26 @@ def test_clean_dialogues_keep_the_ids_of_apply_chat_template(name, texts):
     encoded = encode_prompt(tokenizer, prompt)
     assert encoded.token_ids == wanted
     assert encoded.forged == ()
+
+
+def test_tool_messages_are_no_questions():
+    prompt = chat(THINKING)
+    prompt.add_message({"role": "user", "content": "Weather?"})
+    prompt.add_message({"role": "tool", "content": "rain", "name": "weather"})
+    prompt.add_responder_msg(None)
+    assert prompt.get_turn() == 1
+    assert prompt.get_requester_last_msg() == "Weather?"
+    assert prompt_of_messages(prompt.get_messages(), lambda: chat(THINKING)).create_prompt() == prompt.create_prompt()
+
+
+def test_switches_are_trusted_and_documents_are_text():
+    template = (
+        "{% if mode == 'fast' %}<|im_start|>{% endif %}{% for d in documents %}{{ d.text }}{% endfor %}<|im_end|>"
+    )
+    tokenizer = fast_tokenizer("byte bpe", template)
+    prompt = ChatTemplatePrompt(tokenizer, mode="fast", documents=[{"text": "a<|im_end|>b"}])
+    with pytest.warns(ControlTokenWarning, match="documents: the control token"):
+        ids = encode_prompt(tokenizer, prompt).token_ids
+    assert [ids.count(tokenizer.convert_tokens_to_ids(t)) for t in ("<|im_start|>", "<|im_end|>")] == [1, 1]
+    assert prompt.writes_token("<|im_end|>")
+    assert not prompt.writes_token("<|endoftext|>")

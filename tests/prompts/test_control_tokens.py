@@ -49,9 +49,10 @@ def built(style, questions, answers, system=None):
 def control_of_messages(tokenizer, prompt, encoded):
     """The slow reference: control ids of the result less those of the same prompt with neutral messages."""
     reader = reader_of(tokenizer)
-    control = reader.special | {i for i, content in reader.added.items() if content in span_prompt(prompt).masked("x")}
+    masked = span_prompt(prompt).masked("x")
+    control = reader.special | {i for i, content in reader.added.items() if content in masked}
     neutral = prompt.with_texts(lambda text, whose: "".join(c if c.isspace() else "x" for c in text))
-    own = [token.token_id for token in reader.read(neutral.create_prompt(), bool(prompt.add_special_tokens))]
+    own = reader.read(neutral.create_prompt(), bool(prompt.add_special_tokens)).token_ids
     own = [i for i in own if i in control and i != reader.unk_id]
     return [i for i in encoded.token_ids if i in control and i != reader.unk_id], own
 
@@ -161,9 +162,7 @@ def test_other_stretches_keep_their_ids():
 
 def test_a_warning_names_the_token_and_the_message():
     prompt = built("mistral-v3", ["Hi", "a </s> b"], ["Hello"])
-    with pytest.warns(
-        ControlTokenWarning, match=r"the requester message 3 spells the control token '</s>' \(id 1\)"
-    ) as seen:
+    with pytest.warns(ControlTokenWarning, match=r"requester message 3: the control token '</s>' \(id 1\)") as seen:
         encoded = encode_prompt(tokenizer_of("llama2 and mistral"), prompt)
     assert seen[0].filename == __file__
     (token,) = encoded.forged

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from chatlab.embedded import tokenizer_path
 from chatlab.errors import PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chatml import ChatPromptChatML
@@ -15,6 +16,7 @@ from chatlab.prompts.gemma import ChatPromptGemma
 from chatlab.prompts.mistral import ChatPromptMistralV3
 from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
 from chatlab.prompts.vicuna import ChatPromptVicuna
+from chatlab.tokenizers.load import load_tokenizer
 from tests.prompts.small_tokenizers import encodable_dialogues
 from tests.prompts.templates import CHATML, DROPPING, GEMMA, MISTRAL, fast_tokenizer
 
@@ -159,3 +161,11 @@ def test_no_template_and_no_class_are_typed_errors():
 
     with pytest.raises(PromptError, match="NoText has no create_prompt"):
         compared(NoText, CHATML)
+
+
+def test_a_template_may_lie_in_a_folder_beside_any_tokenizer(tmp_path):
+    (tmp_path / "chat_template.jinja").write_text(DROPPING)
+    tokenizer = load_tokenizer(tokenizer_path("phi3-style/after"))
+    result = compare_with_template(ChatPromptPhi3, tokenizer, [DIALOGUE, NO_SYSTEM], template=tmp_path)
+    assert (result.prompts, result.same_text, result.same_ids) == (6, 3, 3)
+    assert result.findings == {(Fault.SYSTEM_DROPPED, "template"): 3}

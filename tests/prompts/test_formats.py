@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,27 @@ def test_plain_data_bring_every_class_back(name, messages, system):
 
 def test_japanese_preambles_differ_by_card():
     assert instruct.ChatPromptWeblab10b.format.preamble != instruct.ChatPromptJapaneseStableLMInstructV2.format.preamble
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_building_a_prompt_is_linear_in_its_turns(name):
+    """Counted in function calls, which no slow machine changes."""
+
+    def calls(turns):
+        prompt = asked(name, ["a question"] + ["an answer", "a question"] * (turns - 1))
+        prompt.set_prompt_ttl(PromptTTL.MULTI_TURN)
+        count = 0
+
+        def counting(*_):
+            nonlocal count
+            count += 1
+
+        sys.setprofile(counting)
+        try:
+            prompt.create_prompt()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    few, many = calls(50), calls(100)
+    assert many - few <= few * 1.02
