@@ -21,6 +21,7 @@ __all__ = [
     "ChatTemplatePrompt",
     "ChatlabError",
     "LocalEngine",
+    "RemoteEngine",
     "RoleType",
     "SamplingParams",
     "SentenceStop",
@@ -41,6 +42,7 @@ _HOME = {
     "ChatTemplatePrompt": "prompts.chat_template",
     "ChatlabError": "errors",
     "LocalEngine": "engines.local",
+    "RemoteEngine": "engines.remote",
     "RoleType": "prompts.base",
     "SamplingParams": "engines.sampling",
     "SentenceStop": "buffering.sentence_stop",
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from chatlab.echo.trace import trace_echo as trace_echo
     from chatlab.engines.load import load_model as load_model
     from chatlab.engines.local import LocalEngine as LocalEngine
+    from chatlab.engines.remote import RemoteEngine as RemoteEngine
     from chatlab.engines.sampling import SamplingParams as SamplingParams
     from chatlab.errors import ChatlabError as ChatlabError
     from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt

@@ -36,6 +36,7 @@ OWNERS = {
         "echo.generate",
         "testing",
     },
+    "httpx2": {"engines.remote"},
     "fastapi": {"server"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},

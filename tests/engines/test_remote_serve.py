@@ -1,0 +1,95 @@
+"""RemoteEngine against a real server: ``transformers serve`` on the embedded model, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from chatlab.embedded import model_path
+from chatlab.engines.load import load_model
+from chatlab.engines.local import LocalEngine
+from chatlab.engines.remote import RemoteEngine
+from chatlab.errors import RemoteLacks
+from chatlab.streaming.stream import stream
+from chatlab.tokenizers.load import load_tokenizer
+
+NEEDS = ["fastapi", "uvicorn", "openai", "accelerate"]
+PYTHON = os.environ.get("CHATLAB_SERVE_PYTHON", sys.executable)
+PROMPT = "<s>[INST] Hello [/INST]"
+
+
+@pytest.fixture(scope="module")
+def base_url() -> Iterator[str]:
+    missing = [name for name in NEEDS if importlib.util.find_spec(name) is None]
+    if missing and sys.executable == PYTHON:
+        pytest.skip(f"transformers serve needs {', '.join(missing)}: install them, or set CHATLAB_SERVE_PYTHON")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [PYTHON, "-m", "transformers.cli.transformers", "serve", str(model_path())]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=env, **quiet)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                if httpx2.get(f"http://127.0.0.1:{port}/health", trust_env=False).status_code == 200:
+                    break
+            assert process.poll() is None, "transformers serve ended at its start"
+            assert time.monotonic() < deadline, "transformers serve did not get ready"
+            time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def engine(base_url: str) -> Iterator[RemoteEngine]:
+    with RemoteEngine(base_url, str(model_path()), load_tokenizer(model_path())) as engine:
+        yield engine
+
+
+@pytest.mark.slow
+def test_its_capabilities_are_what_it_does(engine) -> None:
+    can = engine.capabilities
+    assert (can.ids_in, can.ids_out, can.logprobs) == (False, False, False)
+    assert "top_k" in can.sampling
+    with pytest.raises(RemoteLacks):
+        stream(PROMPT, engine, logprobs=1)
+
+
+@pytest.mark.slow
+def test_its_greedy_text_is_that_of_the_model_here(engine) -> None:
+    with LocalEngine(load_model(model_path()), load_tokenizer(model_path())) as local:
+        here = stream(PROMPT, local, temperature=0, max_new_tokens=40).result()
+    there = stream(PROMPT, engine, temperature=0, max_new_tokens=40).result()
+    assert there.text.strip() == here.text.strip()
+    assert there.finish_reason == here.finish_reason
+    assert there.token_ids == ()
+
+
+@pytest.mark.slow
+def test_a_reply_that_is_stopped_frees_the_server(engine) -> None:
+    for _ in range(10):
+        for _ in stream(PROMPT, engine, max_new_tokens=500):
+            break
+    start = time.monotonic()
+    assert stream(PROMPT, engine, temperature=0, max_new_tokens=5).result().text
+    assert time.monotonic() - start < 20
