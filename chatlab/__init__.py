@@ -26,9 +26,13 @@ __all__ = [
     "StreamingDetokenizer",
     "TokFlow",
     "astream",
+    "check",
+    "compare_revisions",
     "load_model",
     "load_tokenizer",
+    "lock",
     "measure_drift",
+    "snapshot",
     "stream",
     "trace_echo",
 ]
@@ -44,9 +48,13 @@ _HOME = {
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
     "astream": "streaming.stream",
+    "check": "revisions.check",
+    "compare_revisions": "revisions.compare",
     "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
+    "lock": "revisions.lock",
     "measure_drift": "echo.experiment",
+    "snapshot": "revisions.snapshot",
     "stream": "streaming.stream",
     "trace_echo": "echo.trace",
 }
@@ -63,6 +71,10 @@ if TYPE_CHECKING:
     from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt
     from chatlab.prompts.base import RoleType as RoleType
     from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
+    from chatlab.revisions.check import check as check
+    from chatlab.revisions.compare import compare_revisions as compare_revisions
+    from chatlab.revisions.lock import lock as lock
+    from chatlab.revisions.snapshot import snapshot as snapshot
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream
