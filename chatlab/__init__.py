@@ -28,10 +28,14 @@ __all__ = [
     "StreamingDetokenizer",
     "TokFlow",
     "astream",
+    "check",
+    "compare_revisions",
     "load_model",
     "load_tokenizer",
+    "lock",
     "measure_drift",
     "prompt_for",
+    "snapshot",
     "stream",
     "trace_echo",
 ]
@@ -49,10 +53,14 @@ _HOME = {
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
     "astream": "streaming.stream",
+    "check": "revisions.check",
+    "compare_revisions": "revisions.compare",
     "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
+    "lock": "revisions.lock",
     "measure_drift": "echo.experiment",
     "prompt_for": "prompts.registry",
+    "snapshot": "revisions.snapshot",
     "stream": "streaming.stream",
     "trace_echo": "echo.trace",
 }
@@ -72,6 +80,10 @@ if TYPE_CHECKING:
     from chatlab.prompts.chat_template import ChatTemplatePrompt as ChatTemplatePrompt
     from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
     from chatlab.prompts.registry import prompt_for as prompt_for
+    from chatlab.revisions.check import check as check
+    from chatlab.revisions.compare import compare_revisions as compare_revisions
+    from chatlab.revisions.lock import lock as lock
+    from chatlab.revisions.snapshot import snapshot as snapshot
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream

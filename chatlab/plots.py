@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from chatlab.buffering.trace import BufferTrace
+    from chatlab.revisions.comparison import Comparison
+    from chatlab.revisions.environments import VersionMatrix
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 """Okabe and Ito's colours, which colour-blind readers tell apart; hatching says the same without colour."""
@@ -127,4 +131,44 @@ def plot_buffer_trace(trace: BufferTrace) -> Drawing:
     axes.set(xlabel="call", ylabel="characters of the raw text")
     axes.locator_params(integer=True)
     axes.legend(loc="upper left", frameon=False)
+    return figure
+
+
+def plot_version_matrix(matrix: VersionMatrix) -> Drawing:
+    """Draw who agrees with whom: the share of probes with equal ids, each library version against each.
+
+    Args:
+        matrix: from ``compare_versions(source, versions)``. A version without an answer is an empty row that says so.
+    """
+    names = [f"{cell.version} ({cell.group})" for cell in matrix.cells]
+    frame = matrix.agreement_frame()
+    figure, axes = _new(2.6 + 0.8 * len(names), 1.6 + 0.6 * len(names))
+    image = axes.imshow(frame, vmin=0, vmax=1, cmap="cividis")
+    for row, column in itertools.product(range(len(names)), repeat=2):
+        share = frame.iat[row, column]
+        told = "no answer" if math.isnan(share) else f"{100 * share:.0f}"
+        colour = "black" if math.isnan(share) or share > 0.6 else "white"
+        axes.text(column, row, told, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title(ascii(f"{matrix.source}, {matrix.loader}")[1:-1].replace("$", r"\$"))
+    figure.colorbar(image, ax=axes, label="equal ids (share of probes)")
+    return figure
+
+
+def plot_probe_changes(comparison: Comparison) -> Drawing:
+    """Draw how many probes of each family changed: other ids, and other text from equal ids.
+
+    Args:
+        comparison: from ``compare_revisions(before, after)``.
+    """
+    families = comparison.families[::-1]
+    figure, axes = _new(height=1.4 + 0.28 * max(len(families), 1))
+    names = [f"{family.family} ({family.probe_len})" for family in families]
+    ids = [100 * family.ids_changed / family.probe_len for family in families]
+    texts = [100 * family.text_changed / family.probe_len for family in families]
+    axes.barh(names, ids, color=ORANGE, hatch="///", edgecolor="white", label="other ids")
+    axes.barh(names, texts, left=ids, color=BLUE, label="other text only")
+    axes.set(xlabel="probes that changed (%)", xlim=(0, 105), title=f"{comparison.severity.label}: what changed where")
+    axes.legend(loc="lower right", frameon=False)
     return figure

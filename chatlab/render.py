@@ -35,7 +35,7 @@ def visible(text: str) -> str:
     r"""Return ``text`` with signs for what does not show.
 
     >>> visible("a b\tc")
-    'a\u00b7b\u21e5c'
+    'a·b⇥c'
     """
     return "".join(_VISIBLE.get(c, c) if c.isprintable() or c in _VISIBLE else f"\\u{ord(c):04x}" for c in text)
 

@@ -20,7 +20,7 @@ LEVELS = [
     {"revisions"},
     {"plots", "sweep"},
     {"reports", "widgets"},
-    {"server", "testing"},
+    {"server", "testing", "testing_hub"},
     {"cli"},
     {"__main__"},
 ]
@@ -41,7 +41,7 @@ OWNERS = {
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},
     "matplotlib": {"plots"},
-    "sentencepiece": {"tokenizers"},
+    "sentencepiece": {"tokenizers", "revisions.recorder"},  # the recorder stands alone, under any library version
     "typer": {"cli"},
 }
 

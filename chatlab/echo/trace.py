@@ -168,7 +168,7 @@ def trace_echo(
         TokenizerLoadError: ``tokenizer`` is none.
 
     >>> from tokenizers import Tokenizer, models, normalizers
-    >>> lower = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    >>> lower = Tokenizer(models.BPE({"a": 0, "b": 1, "B": 2}, []))
     >>> lower.normalizer = normalizers.Lowercase()
     >>> trace_echo(lower, "aB").edits[0].cause
     <Cause.NORMALIZER: 'normalizer'>

@@ -44,12 +44,28 @@ class FamilyCount:
     text_changed: int
 
 
+def natural(label: str) -> list[Any]:
+    """Sort key that puts ``prompt/2`` before ``prompt/10``.
+
+    >>> sorted(["prompt/10", "prompt/2", "chat/a"], key=natural)
+    ['chat/a', 'prompt/2', 'prompt/10']
+    """
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", label)]
+
+
+def ordered(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return rows in the order of a report, whatever order a file kept them in: what decides over a chat comes first."""
+    ranks = {family: number for number, family in enumerate(CORE_FAMILIES)}
+    labels = sorted(rows, key=lambda label: (ranks.get(label.split("/")[0], len(ranks)), natural(label)))
+    return {label: rows[label] for label in labels}
+
+
 def probes(view: View) -> dict[str, dict[str, Any]]:
     """Return every probe that has ids, by label: texts, chat renders, sequences."""
     found = {label: dict(p) for label, p in view.get("probes", {}).items()}
     found.update({label: {"family": "chat", **c} for label, c in view.get("chats", {}).items() if "text" in c})
     found.update({label: {"family": "sequence", "text": "", **s} for label, s in view.get("sequences", {}).items()})
-    return found
+    return ordered(found)
 
 
 def first_difference(before: list[int], after: list[int]) -> int:
@@ -191,7 +207,7 @@ def talk(view: View) -> dict[str, dict[str, Any]]:
     found = {label: p for label, p in view.get("probes", {}).items() if p["family"] == "prompt"}
     chats = {label: c for label, c in view.get("chats", {}).items() if c.get("roles") == "plain" and "text" in c}
     turns = {label: p for label, p in view.get("probes", {}).items() if p["family"] == "turns"}
-    return {**found, **(chats or turns)}
+    return ordered({**found, **(chats or turns)})
 
 
 def counted(counter: Counter[int] | None) -> str:

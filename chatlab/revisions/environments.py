@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError, RevisionCompareError, VersionInstallError
 from chatlab.revisions import recorder
+from chatlab.revisions.behaviour import drift_of, probes
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
@@ -372,10 +373,8 @@ def matrix_of(source: str, loader: str, taken: Mapping[str, Snapshot | str]) -> 
 
 
 def _drifts(view: Mapping[str, Any]) -> tuple[int | None, ...]:
-    from chatlab.revisions.behaviour import drift_of
-
-    own = [p for p in view["probes"].values() if p["family"] == "prompt"]
-    return tuple(d.skip if (d := drift_of(p, view)) else None for p in own)
+    own = [probe for probe in probes(view).values() if probe["family"] == "prompt"]
+    return tuple(d.skip if (d := drift_of(probe, view)) else None for probe in own)
 
 
 def _share(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> float | None:

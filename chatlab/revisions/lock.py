@@ -78,6 +78,7 @@ def lock(
             found = _vendored(found, lock_path.parent, alias)
         taken = snapshot(found, [loader], prompts=prompts, options=options)
         entry = entry_of(alias, found, taken, lock_path.parent, roles or {})
+        entry.check()
         Cache("locked").put(taken.sha256, taken.to_dict())
         if old is not None:
             entry = replace(entry, history=(_note(old, entry, taken), *old.history)[:HISTORY])
@@ -181,7 +182,10 @@ def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
     families: dict[str, dict[str, list[Any]]] = {}
     rows = probes(view)
     for label, probe in sorted(rows.items()):
-        family = families.setdefault(probe["family"], {"ids": [], "texts": []})
+        # A template that changes for tools alone must not look as if every chat had changed.
+        roles = probe.get("roles", "plain")
+        name = probe["family"] if roles == "plain" else f"{probe['family']} {roles}"
+        family = families.setdefault(name, {"ids": [], "texts": []})
         family["ids"].append([label, probe["text"], probe.get("ids")])
         texts = [t if isinstance(t, str) else None for t in (probe.get("keep"), probe.get("skip"), probe.get("joined"))]
         family["texts"].append([label, *texts])

@@ -25,7 +25,52 @@ DEFAULT = "chatlab.lock"
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REQUESTED = re.compile(r"\w[\w./+-]{0,254}")
+_LOADER = re.compile(r"auto|slow|raw|sentencepiece|[A-Z]\w*Tokenizer\w*")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
+
+
+_TEXT_OR_NONE = (str, type(None))
+_SHAPES: dict[str, Any] = {
+    "kind": str,
+    "place": str,
+    "requested": _TEXT_OR_NONE,
+    "revision": _TEXT_OR_NONE,
+    "roles": {str: (str, list)},
+    "loader": str,
+    "options": {str: (int, bool, type(None))},
+    "prompts": [str],
+    "files": {str: {"sha256": str, "size": int}},
+    "components": {str: str},
+    "golden": {
+        "corpus": {"version": str, "sha256": str},
+        "families": {str: {"ids": str, "texts": str}},
+        "examples": {str: {"text": str, "ids": (list, type(None)), "echo": (str, dict, type(None))}},
+        "drift": {str: {str: (int, type(None))}},
+    },
+    "versions": {str: _TEXT_OR_NONE},
+    "snapshot_sha256": str,
+    "history": [dict],
+}
+"""What each field of an entry looks like: a type, ``[of]``, ``{str: of}``, or an object with just these keys."""
+
+
+def fits(value: Any, shape: Any) -> bool:
+    """Whether a JSON value has a shape of ``_SHAPES``.
+
+    >>> fits({"a": ["x"]}, {str: [str]}), fits({"a": 1}, {"a": str})
+    (True, False)
+    """
+    if isinstance(shape, list):
+        return isinstance(value, list) and all(fits(item, shape[0]) for item in value)
+    if isinstance(shape, dict) and str in shape:
+        return isinstance(value, dict) and all(fits(item, shape[str]) for item in value.values())
+    if isinstance(shape, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() == shape.keys()
+            and all(fits(value[k], s) for k, s in shape.items())
+        )
+    return isinstance(value, shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +125,38 @@ class Entry:
             raise LockError(
                 f"entry {alias!r} of the lock lacks {missing} or has {unknown} that no schema-{SCHEMA} lock has: lock it anew"
             )
+        wrong = sorted(name for name, value in data.items() if not fits(value, _SHAPES[name]))
+        if wrong:
+            raise LockError(
+                f"entry {alias!r} of the lock has damaged {', '.join(wrong)}: restore it from version control"
+            )
         values = {**data, "prompts": tuple(data["prompts"]), "history": tuple(data.get("history", ()))}
         entry = cls(alias=alias, **values)
-        entry._check()
+        entry.check()
         return entry
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse what is malformed or unsafe.
+
+        Raises:
+            LockError: something is.
+        """
         checked_alias(self.alias)
-        if self.kind not in ("hub", "git", "folder") or not isinstance(self.place, str):
+        if self.kind not in ("hub", "git", "folder"):
             raise LockError(f"{self.alias}: {self.kind!r} is no kind of source")
+        if not _LOADER.fullmatch(self.loader):
+            raise LockError(f"{self.alias}: {self.loader!r} is no loader")
+        # A lock may come from a stranger, and these would run or fetch what it does not pin.
+        if "trust_remote_code" in self.options or not fits(dict(self.options), _SHAPES["options"]):
+            raise LockError(f"{self.alias}: a lock takes switches and numbers as options, and never trust_remote_code")
         if self.kind == "hub" and not _REPO.fullmatch(self.place):
             raise LockError(f"{self.alias}: {self.place!r} is no hub id")
-        if self.kind != "folder" and (not isinstance(self.revision, str) or not _COMMIT.fullmatch(self.revision)):
+        if self.kind != "folder" and not _COMMIT.fullmatch(self.revision or ""):
             raise LockError(f"{self.alias}: {self.revision!r} is no commit of 40 hex digits")
         if self.requested is not None and (not _REQUESTED.fullmatch(self.requested) or ".." in self.requested):
             raise LockError(f"{self.alias}: {self.requested!r} is no revision")
         for name, file in self.files.items():
-            if not is_tokenizer_file(name) or not re.fullmatch(r"[0-9a-f]{64}", str(file.get("sha256"))):
+            if not is_tokenizer_file(name) or not re.fullmatch(r"[0-9a-f]{64}", str(file["sha256"])):
                 raise LockError(f"{self.alias}: {name!r} is no tokenizer file with a sha256")
 
     def source(self, root: Path, *, offline: bool = True) -> Source:
@@ -161,10 +221,7 @@ def read_lock(path: Path) -> dict[str, Entry]:
         raise LockError(f"{path.name} has schema {schema}, this chatlab knows {SCHEMA}: update chatlab")
     if schema != SCHEMA or not isinstance(data.get("entries"), dict):
         raise LockError(f"{path.name} is no chatlab lock of schema {SCHEMA}: delete it and lock anew")
-    try:
-        return {alias: Entry.from_dict(alias, entry) for alias, entry in sorted(data["entries"].items())}
-    except (TypeError, AttributeError) as error:
-        raise LockError(f"{path.name} is damaged ({error}): restore it from version control") from error
+    return {alias: Entry.from_dict(alias, entry) for alias, entry in sorted(data["entries"].items())}
 
 
 def write_lock(path: Path, entries: Mapping[str, Entry]) -> None:

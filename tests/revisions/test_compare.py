@@ -13,7 +13,7 @@ from chatlab.revisions.compare import compare_revisions, compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import snapshot
+from chatlab.revisions.snapshot import Snapshot, snapshot
 from tests.revisions.injections import copy_of, edit, setting
 
 PROMPT = "<|user|>\nHi<|end|>\n<|assistant|>\nHello.<|end|>\n<|user|>\nWho?<|end|>\n<|assistant|>\n"
@@ -124,6 +124,20 @@ def test_a_comparison_is_a_pure_function_of_two_snapshots(phi3):
         tokenizer_path("phi3-style/before"), tokenizer_path("phi3-style/after"), prompts=[PROMPT], cache=False
     )
     assert json.dumps(again.to_dict(), sort_keys=True) == json.dumps(phi3.to_dict(), sort_keys=True)
+
+
+def test_snapshots_read_from_files_compare_like_fresh_ones(phi3, tmp_path):
+    """A file keeps its keys in another order: the report must not follow it."""
+    read = [Snapshot.load(s.save(tmp_path / f"{n}.json")) for n, s in enumerate(phi3.snapshots)]
+    assert [s.sha256 for s in read] == [s.sha256 for s in phi3.snapshots]
+    assert compare_snapshots(*read, notes=phi3.notes) == phi3
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"record": {"schema": 99}}', '{"record": {"schema": 1}}'])
+def test_a_file_that_is_no_snapshot_is_told_as_that(text, tmp_path):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(RevisionCompareError, match="no snapshot"):
+        Snapshot.load(tmp_path / "s.json")
 
 
 def test_a_comparison_survives_json(phi3):

@@ -1,0 +1,175 @@
+"""The Phi-3 story on a hub of our own: since when, locked and moved, gone upstream; with real hub clients."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import disable_progress_bars
+
+from chatlab.embedded import tokenizer_path
+from chatlab.errors import RevisionCompareError, RevisionError
+from chatlab.revisions.bisection import bisect_revisions
+from chatlab.revisions.check import check
+from chatlab.revisions.compare import compare_revisions
+from chatlab.revisions.lock import lock
+from chatlab.revisions.severity import Severity
+from chatlab.testing_hub import LocalHub
+
+REPO = "org/tiny"
+BEFORE, AFTER = (tokenizer_path(f"phi3-style/{name}") for name in ("before", "after"))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    disable_progress_bars()
+    with LocalHub() as local:
+        monkeypatch.setenv("HF_ENDPOINT", local.endpoint)
+        yield local
+
+
+@pytest.fixture
+def story(hub):
+    """As in spring 2024: three commits that break nothing, the config, then tokenizer.json, then weights."""
+    read = {p.name: p.read_bytes() for p in BEFORE.iterdir()}
+    new = {p.name: p.read_bytes() for p in AFTER.iterdir()}
+    return [
+        hub.commit(REPO, read, "initial"),
+        hub.commit(REPO, {"README.md": "hello"}, "Update README"),
+        hub.commit(
+            REPO,
+            {
+                "tokenizer_config.json": read["tokenizer_config.json"].replace(
+                    b'"model_max_length"', b'"model_max_length" '
+                )
+            },
+            "spell",
+        ),
+        hub.commit(REPO, {"tokenizer_config.json": new["tokenizer_config.json"]}, "Adjusts rstrip of special tokens"),
+        hub.commit(REPO, {"tokenizer.json": new["tokenizer.json"]}, "fix(tokenizer): Also updates tokenizer.json"),
+        hub.commit(REPO, {"model.safetensors": b"w" * 1000}, "weights"),
+    ]
+
+
+def test_two_revisions_of_one_repository_are_compared(hub, story):
+    c = compare_revisions(f"{REPO}@{story[0]}", f"{REPO}@main")
+    assert c.severity is Severity.BREAKING
+    assert c.after.revision == story[-1]
+    assert any("can move" in note for note in c.notes)
+    assert story[0][:8] in c.to_markdown()
+
+
+def test_bisect_names_the_commit_that_broke_and_not_the_one_that_was_blamed(hub, story):
+    found = bisect_revisions(REPO, story[0], "main")
+    assert found.first.commit == story[3]
+    assert found.first.changed == ("tokenizer_config.json",)
+    assert found.exit_code == 1
+    assert [s.commit for s in found.steps] == story[1:4]
+    assert "Adjusts rstrip" in found.verdict
+    assert story[3][:8] in found.to_markdown()
+
+
+def test_bisect_through_the_raw_loader_names_the_blamed_one(hub, story):
+    found = bisect_revisions(REPO, story[0], "main", loader="raw", at_least=Severity.BREAKING)
+    assert found.first.commit == story[4]
+
+
+def test_bisect_downloads_no_blob_twice_and_no_weights(hub, story):
+    bisect_revisions(REPO, story[0], "main", at_least=Severity.BREAKING, loader="raw")
+    fetched = [r.split("/")[-1] for r in hub.requests if r.startswith("GET") and "/resolve/" in r]
+    assert sorted(fetched) == sorted(
+        [*(p.name for p in BEFORE.iterdir()), "tokenizer_config.json", "tokenizer_config.json", "tokenizer.json"]
+    )
+
+
+def test_bisect_takes_a_commit_that_touches_no_tokenizer_file_for_free(hub, story):
+    hub.requests.clear()
+    found = bisect_revisions(REPO, story[0], story[1])
+    assert found.first is None
+    assert found.exit_code == 0
+    assert not [r for r in hub.requests if f"/resolve/{story[1]}" in r and r.startswith("GET")]
+
+
+def test_a_revert_does_not_hide_the_first_bad_commit(hub, story):
+    good = hub.commit(
+        REPO, {n: (BEFORE / n).read_bytes() for n in ("tokenizer.json", "tokenizer_config.json")}, "Revert"
+    )
+    assert compare_revisions(f"{REPO}@{story[0]}", f"{REPO}@{good}").severity <= Severity.INFO
+    assert bisect_revisions(REPO, story[0], good).first.commit == story[3]
+
+
+def test_bisect_backwards_is_refused(hub, story):
+    with pytest.raises(RevisionError, match="no ancestor"):
+        bisect_revisions(REPO, story[-1], story[0])
+    with pytest.raises(RevisionCompareError, match="no commit between"):
+        bisect_revisions(REPO, story[0], story[0])
+
+
+def test_bisect_works_on_a_clone(tmp_path):
+    env = {
+        **os.environ,
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
+    }
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True, text=True, env=env
+        ).stdout.strip()
+
+    git("init", "-q", "-b", "main")
+    commits = []
+    for source, title in ((BEFORE, "initial"), (None, "readme"), (AFTER, "fix")):
+        for file in source.iterdir() if source else ():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        (tmp_path / "README.md").write_text(title)
+        git("add", ".")
+        git("commit", "-q", "-m", title)
+        commits.append(git("rev-parse", "HEAD"))
+    found = bisect_revisions(tmp_path, commits[0], "main")
+    assert (found.first.commit, found.first.title) == (commits[2], "fix")
+
+
+def test_an_offline_check_of_a_hub_lock_asks_nothing(hub, story, tmp_path):
+    lock("tiny", f"{REPO}@{story[0]}", path=tmp_path / "chatlab.lock")
+    hub.requests.clear()
+    assert check(path=tmp_path / "chatlab.lock")[0].exit_code == 0
+    assert hub.requests == []
+
+
+def test_an_online_check_sees_the_branch_move_and_weighs_it(hub, story, tmp_path):
+    hub.repositories[REPO].branches["main"] = story[0]
+    lock("tiny", REPO, path=tmp_path / "chatlab.lock")
+    assert check(path=tmp_path / "chatlab.lock", online=True)[0].lines == ()
+    hub.repositories[REPO].branches["main"] = story[1]
+    moved = check(path=tmp_path / "chatlab.lock", online=True)[0]
+    assert (moved.severity, moved.exit_code) == (Severity.INFO, 0)
+    assert "no tokenizer file changed" in moved.lines[0]
+    hub.repositories[REPO].branches["main"] = story[4]
+    broken = check(path=tmp_path / "chatlab.lock", online=True)[0]
+    assert broken.exit_code == 1
+    assert story[4] in broken.lines[0]
+    assert broken.upstream.severity is Severity.BREAKING
+    assert check(path=tmp_path / "chatlab.lock")[0].exit_code == 0
+
+
+def test_an_online_check_tells_that_the_commit_was_pushed_away(hub, story, tmp_path):
+    lock("tiny", f"{REPO}@{story[0]}", path=tmp_path / "chatlab.lock")
+    hub.forget(REPO, story[0])
+    result = check(path=tmp_path / "chatlab.lock", online=True)[0]
+    assert result.exit_code == 2
+    assert "gone from the hub" in result.lines[0]
+
+
+def test_an_update_follows_the_branch_and_notes_both_commits(hub, story, tmp_path):
+    hub.repositories[REPO].branches["main"] = story[0]
+    lock("tiny", REPO, path=tmp_path / "chatlab.lock")
+    hub.repositories[REPO].branches["main"] = story[4]
+    entry = lock("tiny", path=tmp_path / "chatlab.lock", update=True)
+    note = entry.history[0]
+    assert (note["from"], note["to"], note["severity"]) == (story[0], story[4], "BREAKING")
+    assert entry.revision == story[4]
