@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from chatlab.errors import ControlTokenError
 from chatlab.prompts.base import AbstractChatPrompt
 
 # Supplementary private-use planes, less the two noncharacters at the end of each.
@@ -56,7 +57,11 @@ class SpannedPrompt:
 
 
 def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> SpannedPrompt:
-    """Build the prompt and find its messages; outer whitespace of a message is left out of its span."""
+    """Build the prompt and find its messages; outer whitespace of a message is left out of its span.
+
+    Raises:
+        ControlTokenError: there are more messages than marks, tens of thousands.
+    """
     text = prompt.create_prompt(opts) or ""
     marks = _Marks(set(_PRIVATE.findall(text)))
     marked = prompt.with_texts(marks.mark).create_prompt(opts) or ""
@@ -66,7 +71,8 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
 class _Marks:
     """Puts unused private characters around each message, and finds the messages by them.
 
-    Templates cut an answer at its thoughts (``</think>``) and show a part of it, so marks stand there too.
+    Templates cut an answer at its thoughts (``</think>``) and show a part of it, so marks stand there too. Where
+    an answer comes out in parts, the tags between them are the template's.
     """
 
     def __init__(self, taken: set[str]) -> None:
@@ -80,11 +86,13 @@ class _Marks:
             return text
         before, after = text[: text.index(core)], text[text.index(core) + len(core) :]
         self._whose.append(whose)
-        inner = _THOUGHTS.sub(lambda m: self._new(_Mark.PAUSE) + m.group() + self._new(_Mark.RESUME), core)
+        inner = _THOUGHTS.sub(lambda m: self._new(_Mark.PAUSE) + m.group() + self._new(_Mark.RESUME), core, 16)
         return f"{before}{self._new(_Mark.BEGIN)}{inner}{self._new(_Mark.END)}{after}"
 
     def _new(self, mark: _Mark) -> str:
-        char = next(self._free)
+        char = next(self._free, None)
+        if char is None:
+            raise ControlTokenError(f"{len(self._whose):,} messages are too many to tell apart: shorten the dialogue")
         self._meaning[char] = len(self._whose) - 1, mark
         return char
 

@@ -271,3 +271,13 @@ def test_a_tokenizer_without_offsets_is_a_typed_error_with_a_way_out():
 def test_a_lone_surrogate_is_a_typed_error():
     with pytest.raises(EncodeError, match="cannot encode"):
         encode_prompt(tokenizer_of("byte bpe"), built("chatml", ["\ud800"], []))
+
+
+def test_many_thoughts_and_many_messages_do_not_use_up_the_marks():
+    tokenizer = tokenizer_of("llama2 and mistral")
+    prompt = built("mistral-v3", ["<think></think>" * 3_000, "b"], ["</think>" * 3_000])
+    found, own = control_of_messages(tokenizer, prompt, encode_prompt(tokenizer, prompt))
+    assert found == own
+    assert len(encode_prompt(tokenizer, built("mistral-v3", ["a"] * 2_000, ["b"] * 2_000)).token_ids) == 14_001
+    with pytest.raises(ControlTokenError, match="too many to tell apart"):
+        encode_prompt(tokenizer, built("mistral-v3", ["a"] * 40_000, ["b"] * 40_000))
