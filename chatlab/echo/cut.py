@@ -18,8 +18,7 @@ Effect = Literal["exact", "eats", "leaks", "alters"]
 EFFECTS: tuple[Effect, ...] = get_args(Effect)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CutCase:
+class CutCase(NamedTuple):
     """One generation as a program sees it once the ids are decoded."""
 
     prompt_text: str
@@ -124,6 +123,9 @@ class Outcome(NamedTuple):
     """First offset at which the result is not the reply; -1 when exact."""
 
 
+_EXACT = Outcome("exact", 0, -1)
+
+
 def judge(result: str, reply: str) -> Outcome:
     """Compare what a strategy returned with the true reply.
 
@@ -131,7 +133,7 @@ def judge(result: str, reply: str) -> Outcome:
     (Outcome(effect='eats', effect_len=1, first_wrong_offset=0), Outcome(effect='leaks', effect_len=3, first_wrong_offset=0))
     """
     if result == reply:
-        return Outcome("exact", 0, -1)
+        return _EXACT
     if reply.endswith(result):
         return Outcome("eats", len(reply) - len(result), 0)
     if result.endswith(reply):

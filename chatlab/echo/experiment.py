@@ -20,7 +20,7 @@ from chatlab.tokenizers.load import as_tokenizer
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH_LEN = 64
+BATCH_LEN = 256
 """Dialogues encoded at once: enough for the batch calls to pay, few enough to stream."""
 
 PromptClass = Callable[[], AbstractChatPrompt]
@@ -75,14 +75,12 @@ def concat_frames(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
     if not parts:
         return _frame([], [], {}, None, None)
     names = list(dict.fromkeys(column for part in parts for column in part.columns))
-    for name in set(_CATEGORIES) & set(names):
-        categories = pd.api.types.union_categoricals([part[name] for part in parts]).categories
-        for part in parts:
-            part[name] = part[name].cat.set_categories(categories)
-    whole = pd.concat(parts, ignore_index=True)[names]
-    labels = [name for name in names if name.startswith("label_")]
-    whole[labels] = whole[labels].fillna("")
-    return whole
+    whole: dict[str, Any] = {}
+    for name in names:
+        columns = [part[name] if name in part else pd.Series([""] * len(part), dtype="category") for part in parts]
+        is_text = isinstance(columns[0].dtype, pd.CategoricalDtype)
+        whole[name] = pd.api.types.union_categoricals(columns) if is_text else pd.concat(columns, ignore_index=True)
+    return pd.DataFrame(whole)
 
 
 def iter_drift(
@@ -270,49 +268,57 @@ def _frame(
     width = len(strategies)
     cells = [_cells(turn, strategy) for turn in turns for strategy in strategies]
     drift, effect, effect_len, first_wrong = zip(*cells, strict=True) if cells else ((), (), (), ())
-    per_turn: dict[str, list[Any]] = {"dialogue": [t.dialogue.id for t in turns], "turn": [t.number for t in turns]}
+    codes = {name: code for code, name in enumerate(EFFECTS)}
+    effect_codes = np.array([codes[name] for name in effect], dtype=int)
+    plans_none = np.tile([strategy.skip_echo_len is None for strategy in strategies], len(turns)).astype(bool)
+    columns: dict[str, Any] = {
+        "dialogue": _repeated([t.dialogue.id for t in turns], width),
+        "turn": np.repeat(np.array([t.number for t in turns], dtype=int), width),
+        "strategy": _categorical(np.tile(np.arange(width), len(turns)), [s.name for s in strategies]),
+        "wrong": effect_codes != codes["exact"],
+        "drift": pd.arrays.IntegerArray(np.array(drift, dtype="int32"), plans_none),
+        "effect": _categorical(effect_codes, EFFECTS),
+        "effect_len": np.array(effect_len, dtype=int),
+        "first_wrong_offset": np.array(first_wrong, dtype=int),
+    }
     for label in sorted({label for t in turns for label in t.dialogue.labels}) if labels is None else labels:
-        per_turn[f"label_{label}"] = [str(t.dialogue.labels.get(label, "")) for t in turns]
-    per_turn |= {
+        columns[f"label_{label}"] = _repeated([str(t.dialogue.labels.get(label, "")) for t in turns], width)
+    numbers: dict[str, list[int]] = {
         "echo_drift": [len(t.case.echo) - len(t.case.plain_text) for t in turns],
         "first_echo_offset": [first_difference(t.case.echo, t.case.plain_text) for t in turns],
         "prompt_len": [len(t.case.prompt_text) for t in turns],
         "echo_len": [len(t.case.echo) for t in turns],
-        "first_piece": [t.first_piece for t in turns],
-        "first_piece_space": [carries_space(t.first_piece) for t in turns],
-        "first_char_blank": [t.reply[:1].isspace() for t in turns],
         "reply_len": [len(t.reply) for t in turns],
     }
     for cause in Cause if causes is not None else ():
-        per_turn[f"cause_{cause.name.lower()}"] = [counts.get(cause, 0) for counts in causes or []]
-    frame = pd.DataFrame(per_turn)
-    frame = frame.take(np.repeat(np.arange(len(turns)), width)).reset_index(drop=True)
-    frame.insert(2, "strategy", _categorical(np.tile(np.arange(width), len(turns)), [s.name for s in strategies]))
-    frame.insert(3, "wrong", np.array([name != "exact" for name in effect], dtype=bool))
-    frame.insert(4, "drift", pd.Series(drift, dtype="Int32"))
-    codes = {name: code for code, name in enumerate(EFFECTS)}
-    frame.insert(5, "effect", _categorical([codes[name] for name in effect], EFFECTS))
-    frame.insert(6, "effect_len", np.array(effect_len, dtype=int))
-    frame.insert(7, "first_wrong_offset", np.array(first_wrong, dtype=int))
-    frame["reply_source"] = _categorical(np.repeat([int(t.from_model) for t in turns], width), ["dataset", "model"])
-    for name, value in constants.items():
-        frame[name] = _categorical(np.zeros(len(frame), dtype=int), [value])
-    return frame
+        numbers[f"cause_{cause.name.lower()}"] = [counts.get(cause, 0) for counts in causes or []]
+    columns |= {name: np.repeat(np.array(values, dtype=int), width) for name, values in numbers.items()}
+    columns["first_piece"] = _repeated([t.first_piece for t in turns], width)
+    columns["first_piece_space"] = np.repeat(np.array([carries_space(t.first_piece) for t in turns], dtype=bool), width)
+    columns["first_char_blank"] = np.repeat(np.array([t.reply[:1].isspace() for t in turns], dtype=bool), width)
+    columns["reply_source"] = _repeated(["model" if t.from_model else "dataset" for t in turns], width)
+    columns |= {name: _repeated([value], len(cells)) for name, value in constants.items()}
+    return pd.DataFrame(columns)
 
 
-def _categorical(codes: Any, names: Sequence[str]) -> pd.Series[Any]:
+def _repeated(texts: list[str], times: int) -> pd.Categorical[Any]:
+    """Return each text ``times`` times in a row, as codes."""
+    import numpy as np
+
+    names = {name: code for code, name in enumerate(dict.fromkeys(texts))}
+    return _categorical(np.repeat(np.array([names[text] for text in texts], dtype=int), times), tuple(names))
+
+
+def _categorical(codes: Any, names: Sequence[str]) -> pd.Categorical[Any]:
     """Return a categorical column from codes, without looking at every text."""
     import pandas as pd
 
-    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(list(names))))
+    return pd.Categorical.from_codes(codes, pd.Index(list(names)))
 
 
-_CATEGORIES = ("strategy", "effect", "reply_source", "tokenizer", "loader", "versions")
-
-
-def _cells(turn: _Turn, strategy: CutStrategy) -> tuple[int | None, str, int, int]:
-    """Return drift, effect, effect_len, first_wrong_offset."""
+def _cells(turn: _Turn, strategy: CutStrategy) -> tuple[int, str, int, int]:
+    """Return drift (0 where the strategy plans no length), effect, effect_len, first_wrong_offset."""
     case = turn.case
     outcome = judge(strategy.cut(case), turn.reply.strip() if strategy.strips else turn.reply)
-    drift = len(case.echo) - strategy.skip_echo_len(case) if strategy.skip_echo_len else None
+    drift = len(case.echo) - strategy.skip_echo_len(case) if strategy.skip_echo_len else 0
     return drift, *outcome

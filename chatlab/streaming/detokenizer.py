@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import islice
 
 REPLACEMENT_CHARACTER = "\ufffd"
 SEED_LEN = 6
 """Ids of the window at most: enough context for every decoder measured."""
 PENDING_CAP = 8
 """Ids held for one character; it has at most 4 bytes, so when 8 ids completed none, the first begins none."""
+SEED_LOOK = 24
+"""How many visible prompt ids are looked through for a window, so that a long prompt costs no more than a short one."""
 
 
 class StreamingDetokenizer:
@@ -49,14 +52,21 @@ class StreamingDetokenizer:
         """
         self._decode = decode
         self._special_ids = frozenset(special_ids)
-        # The ids of a character the prompt leaves unfinished belong to the reply, which completes it.
-        whole, self._seed_pending = self._split_unfinished(self._visible(prompt_ids))
-        self._seed_window = self._seed(whole)
+        last = list(islice((i for i in reversed(prompt_ids) if i not in self._special_ids), SEED_LOOK))[::-1]
+        window = last[-SEED_LEN:]
+        shown = decode(window) if window else ""
+        if _anchors(shown):  # nearly every prompt: it ends in text, and with a whole character
+            self._seed_window, self._seed_pending = (window, shown), list[int]()
+        else:
+            # The ids of a character the prompt leaves unfinished belong to the reply, which completes it.
+            whole, self._seed_pending = self._split_unfinished(last)
+            self._seed_window = self._seed(whole)
         self.clear()
 
     def clear(self) -> None:
         """Forget the output and start again after the same prompt."""
         self._window_ids, self._window_text = self._seed_window
+        self._released_ids: list[int] = []
         self._pending_ids = list(self._seed_pending)
 
     @property
@@ -84,6 +94,8 @@ class StreamingDetokenizer:
 
     def _text(self, token_ids: list[int]) -> str | None:
         """The text that ids add to the window, or ``None`` if they change what the window shows."""
+        if self._released_ids:
+            self._move_window()
         text = self._decode(self._window_ids + token_ids)
         return text[len(self._window_text) :] if text.startswith(self._window_text) else None
 
@@ -107,12 +119,15 @@ class StreamingDetokenizer:
         return self._decode(stray) if text is None else text
 
     def _release(self, text: str) -> str:
-        """Let go of the pending ids, whose text is whole, and move the window on to them."""
-        ids, self._pending_ids = self._pending_ids[-SEED_LEN:], []
-        shown = self._decode(ids)
-        if _anchors(shown) or not self._window_text.strip():
-            self._window_ids, self._window_text = ids, shown
+        """Let go of the pending ids, whose text is whole; the window moves on to them when it is next needed."""
+        self._released_ids, self._pending_ids = self._pending_ids[-SEED_LEN:], []
         return text
+
+    def _move_window(self) -> None:
+        shown = self._decode(self._released_ids)
+        if _anchors(shown) or not self._window_text.strip():
+            self._window_ids, self._window_text = self._released_ids, shown
+        self._released_ids = []
 
     def _split_unfinished(self, token_ids: list[int]) -> tuple[list[int], list[int]]:
         """Cut off the shortest tail that is the beginning of a character; too long a tail is no character at all."""
