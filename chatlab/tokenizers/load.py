@@ -94,7 +94,7 @@ def as_tokenizer(tokenizer: Any) -> Tokenizer:
 
 
 def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str | None = None) -> Tokenizer:
-    name = name or _name(path)
+    shown, name = name or path, name or _name(path)
     model = path if path.suffix == ".model" else path / "tokenizer.model"
     configured = path.is_dir() and any(
         (path / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json", "config.json")
@@ -129,7 +129,7 @@ def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str |
     except TokenizerLoadError:
         raise
     except Exception as error:  # the libraries raise bare Exception, OSError, RuntimeError, ValueError, TypeError…
-        raise TokenizerLoadError(f"{path} did not load with {loader}: {type(error).__name__}: {error}") from error
+        raise TokenizerLoadError(f"{shown} did not load with {loader}: {type(error).__name__}: {error}") from error
 
 
 def _load_gguf(found: Source, options: dict[str, Any]) -> Tokenizer:
