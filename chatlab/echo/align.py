@@ -244,12 +244,12 @@ def _group(
 
     A newline in Llama-2 is two ids, the dummy prefix and a byte, both from the one character.
     """
-    if surfaces[number][0] in added:
-        return number + 1, prompt_end, surfaces[number][2]
-    texts = list[str]()
+    texts, is_added = list[str](), surfaces[number][0] in added
     while number < len(surfaces):
         first, end, text = surfaces[number]
-        if texts and (spans[first][0] >= prompt_end or first in added):
+        # Padding is one token many times over, and one edit.
+        is_new = text != texts[0] if is_added and texts else spans[first][0] >= prompt_end
+        if texts and (is_new or is_added != (first in added)):
             break
         texts.append(text)
         prompt_end = max(prompt_end, max(span[1] for span in spans[first:end]))
