@@ -50,9 +50,8 @@ def plot_drift_by_turn(by_turn: pd.DataFrame) -> Drawing:
     """
     figure, axes = _new()
     largest = max(by_turn["prompts"].max(), 1) if len(by_turn) else 1
-    axes.scatter(
-        by_turn["turn"], by_turn["echo_drift"], s=20 + 380 * by_turn["prompts"] / largest, color=BLUE, alpha=0.75
-    )
+    sizes = 20 + 380 * by_turn["prompts"].astype(float) / largest
+    axes.scatter(by_turn["turn"], by_turn["echo_drift"], s=sizes, color=BLUE, alpha=0.75)
     commonest = by_turn.sort_values("prompts").drop_duplicates("turn", keep="last")
     for turn, drift, prompts in commonest[["turn", "echo_drift", "prompts"]].itertuples(index=False, name=None):
         axes.annotate(f"{prompts:,}", (turn, drift), (0, 12), textcoords="offset points", ha="center")

@@ -1,6 +1,6 @@
 """Results as plain text and as escaped HTML: pure functions, no front end, no style sheet.
 
-Whatever comes from a model or a user passes through ``html.escape`` here and nowhere else, so one file holds
+Whatever comes from a model or a user passes through :func:`escaped` here and nowhere else, so one file holds
 law L8 for static output. Only semantic tags are used: they survive the code host's sanitizer, and a diff reads
 without colour (``<ins>`` and ``<del>`` in HTML, ``{+ +}`` and ``[- -]`` in text).
 """
@@ -10,16 +10,17 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
+from unicodedata import category
 
-_VISIBLE = {
-    " ": "\u00b7",
-    "\n": "\u23ce\n",
-    "\r": "\u240d",
-    "\t": "\u21e5",
-    "\u00a0": "\u237d",
-    "\u200d": "\u2060ZWJ\u2060",
-}
+_VISIBLE = {" ": "\u00b7", "\n": "\u23ce\n", "\r": "\u240d", "\t": "\u21e5", "\u00a0": "\u237d"}
 """Signs for characters that do not show; a newline keeps its break, so that long texts stay readable."""
+
+_HARMLESS = "\n\t\u200c\u200d"
+"""Format characters that plain text is full of; the joiners hold emoji and Persian words together."""
+
+
+_DISTURBING = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories of control and format characters, lone surrogates, and separators of lines and paragraphs."""
 
 
 class Part(NamedTuple):
@@ -32,12 +33,25 @@ class Part(NamedTuple):
 
 
 def visible(text: str) -> str:
-    r"""Return ``text`` with signs for what does not show.
+    r"""Return ``text`` with a sign for everything that does not show.
 
-    >>> visible("a b\tc")
-    'a·b⇥c'
+    >>> visible("a b\tc\u202e")
+    'a·b⇥c\\u202e'
     """
-    return "".join(_VISIBLE.get(c, c) if c.isprintable() or c in _VISIBLE else f"\\u{ord(c):04x}" for c in text)
+    return "".join(c if c.isprintable() and c != " " else _sign(c) for c in text)
+
+
+def readable(text: str) -> str:
+    r"""Return ``text`` as it reads, with signs only for what could change how its surroundings read.
+
+    A terminal obeys control characters, and a right-to-left override turns the rest of the line around.
+
+    >>> readable("caf\u00e9 \x1b[31m\u202e")
+    'café \\x1b[31m\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(_sign(c) if category(c) in _DISTURBING and c not in _HARMLESS else c for c in text)
 
 
 def diff_text(parts: Iterable[Part], context_len: int | None = None) -> str:
@@ -47,7 +61,7 @@ def diff_text(parts: Iterable[Part], context_len: int | None = None) -> str:
     for kind, text, _ in parts:
         if not text:
             continue
-        shown = visible(text) if kind != "same" else _cut(text, context_len)
+        shown = visible(text) if kind != "same" else readable(_cut(text, context_len))
         out.append(f"{marks[kind][0]}{shown}{marks[kind][1]}")
     return "".join(out)
 
@@ -57,35 +71,40 @@ def diff_html(parts: Iterable[Part], context_len: int | None = None) -> str:
     out = []
     for kind, text, note in parts:
         if kind == "same":
-            out.append(html.escape(_cut(text, context_len)))
+            out.append(escaped(_cut(text, context_len)))
         else:
-            title = f' title="{html.escape(note)}"' if note else ""
-            out.append(f"<{kind}{title}>{html.escape(visible(text))}</{kind}>")
+            title = f' title="{escaped(note)}"' if note else ""
+            out.append(f"<{kind}{title}>{escaped(visible(text))}</{kind}>")
     return f"<pre>{''.join(out)}</pre>"
+
+
+def escaped(text: object) -> str:
+    """Return the HTML that shows ``text`` and does nothing else, in an element or a quoted attribute."""
+    return html.escape(readable(str(text)))
 
 
 def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
     """Return a plain escaped table."""
-    head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows)
-    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    head = "".join(f'<th scope="col">{escaped(column)}</th>' for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    title = f"<caption>{escaped(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def paragraph_html(text: str) -> str:
     """Return one escaped paragraph."""
-    return f"<p>{html.escape(text)}</p>"
+    return f"<p>{escaped(text)}</p>"
 
 
 def heading_html(text: str, level: int) -> str:
     """Return one escaped heading."""
-    return f"<h{level}>{html.escape(text)}</h{level}>"
+    return f"<h{level}>{escaped(text)}</h{level}>"
 
 
 def image_html(source: str, alt: str) -> str:
     """Return an image with its caption; ``source`` is a data URL or a path."""
-    words = html.escape(alt)
-    return f'<figure><img src="{html.escape(source)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
+    words = escaped(alt)
+    return f'<figure><img src="{escaped(source)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
 PAGE_STYLE = """
@@ -105,7 +124,7 @@ def page_html(title: str, body: str) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{PAGE_STYLE}</style></head><body><main>{body}</main></body></html>\n"
+        f"<title>{escaped(title)}</title><style>{PAGE_STYLE}</style></head><body><main>{body}</main></body></html>\n"
     )
 
 
@@ -113,3 +132,7 @@ def _cut(text: str, context_len: int | None) -> str:
     if context_len is None or len(text) <= 2 * context_len:
         return text
     return f"{text[:context_len]}\u2026{text[-context_len:]}"
+
+
+def _sign(character: str) -> str:
+    return _VISIBLE.get(character) or ascii(character)[1:-1]

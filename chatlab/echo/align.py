@@ -2,14 +2,15 @@
 
 A plain diff of two strings cannot tell which of three spaces was added. The tokenizer can: each id has a span in
 the prompt (its offsets) and a surface in the echo (the text it adds when decoded). Where the two disagree is an
-edit, and the id that did it is known. Only for tokenizers without offsets does a string diff stand in.
+edit, and the id that did it is known. For tokenizers without offsets the control tokens are found in the prompt,
+and a string diff stands in between them.
 """
 
 from __future__ import annotations
 
 import os.path
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import accumulate
 from typing import NamedTuple
@@ -52,15 +53,40 @@ def find_mismatches(
     if prompt == echo:
         return []
     surfaces = token_surfaces(tokenizer, token_ids, echo, skip=skip)
-    if surfaces is not None and spans is not None:
-        wide = list(_walk(tokenizer, prompt, spans, token_ids, surfaces))
-    else:
+    segments = _segment_spans(tokenizer, prompt, token_ids) if spans is None else None
+    if surfaces is None or (spans is None and segments is None):
         wide = [Mismatch(0, len(prompt), 0, len(echo), -1)]
-    narrow = [small for big in wide for small in _shrunk(prompt, echo, big)]
+    else:
+        wide = list(_walk(tokenizer, prompt, spans or segments or [], token_ids, surfaces))
+    if segments is not None:
+        specials = tokenizer.special_strs
+        wide = [m if prompt[m.prompt_start : m.prompt_end] in specials else m._replace(token_index=-1) for m in wide]
+    unknown = "" if tokenizer.unk_id is None or spans is None else tokenizer.piece(tokenizer.unk_id)
+    narrow = [small for big in wide for small in _shrunk(prompt, echo, big, unknown)]
     if not surfaces:
         return narrow
     echo_ends = list(accumulate(len(text) for _, _, text in surfaces))
     return [_owned(m, surfaces, echo_ends) for m in narrow]
+
+
+def _segment_spans(tokenizer: Tokenizer, prompt: str, token_ids: Sequence[int]) -> list[Span] | None:
+    """Return spans for ids without any: a control token's own, and for the others their whole segment.
+
+    ``None`` if the control tokens spelled in the prompt are not those among the ids.
+    """
+    marks = [(tokenizer.special_strs[m[0]], m.span()) for m in tokenizer.special_pattern.finditer(prompt)]
+    spelled = {token_id for token_id, _ in marks}
+    if [i for i in token_ids if i in spelled] != [token_id for token_id, _ in marks]:
+        return None
+    spans, start, ahead = list[Span](), 0, [span for _, span in marks]
+    for token_id in token_ids:
+        if token_id in spelled:
+            span = ahead.pop(0)
+            start = span[1]
+        else:
+            span = (start, ahead[0][0] if ahead else len(prompt))
+        spans.append(span)
+    return spans
 
 
 Surface = tuple[int, int, str]
@@ -101,7 +127,12 @@ class _SurfaceTable:
 
     def run(self, token_ids: list[int]) -> str:
         """Return what these ids add together."""
-        return self._decode(self._anchor_ids + token_ids)[self._anchor_len :]
+        text = self._decode(self._anchor_ids + token_ids)[self._anchor_len :]
+        if text or not self._anchor_ids:
+            return text
+        # Some decoders strip the end of every text: a blank shows only before something else.
+        after = self._decode(self._anchor_ids * 2)[self._anchor_len :]
+        return self._decode([*self._anchor_ids, *token_ids, *self._anchor_ids])[self._anchor_len :].removesuffix(after)
 
     def __getitem__(self, token_id: int) -> str | None:
         try:
@@ -177,6 +208,9 @@ def _walk(
 ) -> Iterator[Mismatch]:
     """Compare span with surface, left to right; a gap before a span belongs to the ids after it."""
     prompt_at = echo_at = number = 0
+    # What the post-processor put there has no place in the prompt, and is no part of its neighbours.
+    specials = tokenizer.special_ids
+    added = {i for i, token_id in enumerate(token_ids) if token_id in specials and spans[i][0] == spans[i][1]}
     count = len(surfaces)
     while number < count:
         first, end, text = surfaces[number]
@@ -185,7 +219,7 @@ def _walk(
         if prompt[prompt_at:prompt_end] == text and prompt_end >= prompt_at:
             prompt_at, echo_at = prompt_end, echo_at + len(text)
             continue
-        number, prompt_end, text = _group(spans, surfaces, number - 1, prompt_at)
+        number, prompt_end, text = _group(spans, surfaces, number - 1, prompt_at, added)
         prompt_end = max(prompt_end, prompt_at)
         echo_end = echo_at + len(text)
         source = prompt[prompt_at:prompt_end]
@@ -203,15 +237,19 @@ def _walk(
         yield Mismatch(prompt_at, len(prompt), echo_at, echo_at, len(spans) - 1)
 
 
-def _group(spans: Sequence[Span], surfaces: list[Surface], number: int, prompt_end: int) -> tuple[int, int, str]:
+def _group(
+    spans: Sequence[Span], surfaces: list[Surface], number: int, prompt_end: int, added: Collection[int]
+) -> tuple[int, int, str]:
     """Return the number of the next surface, the end in the prompt, and the text of surfaces whose spans overlap.
 
     A newline in Llama-2 is two ids, the dummy prefix and a byte, both from the one character.
     """
-    texts = list[str]()
+    texts, is_added = list[str](), surfaces[number][0] in added
     while number < len(surfaces):
         first, end, text = surfaces[number]
-        if texts and spans[first][0] >= prompt_end:
+        # Padding is one token many times over, and one edit.
+        is_new = text != texts[0] if is_added and texts else spans[first][0] >= prompt_end
+        if texts and (is_new or is_added != (first in added)):
             break
         texts.append(text)
         prompt_end = max(prompt_end, max(span[1] for span in spans[first:end]))
@@ -219,14 +257,15 @@ def _group(spans: Sequence[Span], surfaces: list[Surface], number: int, prompt_e
     return number, prompt_end, "".join(texts)
 
 
-def _shrunk(prompt: str, echo: str, big: Mismatch) -> Iterator[Mismatch]:
-    """Cut a mismatch down to the characters that differ."""
+def _shrunk(prompt: str, echo: str, big: Mismatch, unknown: str) -> Iterator[Mismatch]:
+    """Cut a mismatch down to the characters that differ; the letters of ``unknown``, ``<unk>``, stand for none."""
     before, after = prompt[big.prompt_start : big.prompt_end], echo[big.echo_start : big.echo_end]
     head = _common_len(before, after)
     tail = _common_len(before[head:][::-1], after[head:][::-1])
     before, after = before[head : len(before) - tail], after[head : len(after) - tail]
     prompt_at, echo_at = big.prompt_start + head, big.echo_start + head
-    for i, j, k, m in _differences(before, after):
+    whole = unknown and unknown in after
+    for i, j, k, m in [(0, len(before), 0, len(after))] if whole else _differences(before, after):
         yield Mismatch(prompt_at + i, prompt_at + j, echo_at + k, echo_at + m, big.token_index)
 
 

@@ -155,7 +155,7 @@ class Laboratory:
             if spans is None
             else self.prompt[slice(*spans[index])]
         )
-        return [text.strip()] if text.strip() and text not in self.tokenizer.special_strs else []
+        return [text.strip() or text] if text and text not in self.tokenizer.special_strs else []
 
     def _prove(self, mismatch: Mismatch, suspects: Sequence[Suspect]) -> Evidence | None:
         """Make the experiment; return its evidence if the edit is gone."""

@@ -28,8 +28,13 @@ def prepare_folder(folder: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it takes its name when the block ends well, and is removed otherwise."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    """Give a temporary path beside ``path``; it takes its name when the block ends well, and is removed otherwise.
+
+    Raises:
+        OutputError: there is no such folder, or the name is taken by one.
+    """
+    with _typed(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -37,7 +42,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         # mkstemp makes private files; a result is as readable as any file its user writes.
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        with _typed(path):
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _typed(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from error

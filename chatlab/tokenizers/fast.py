@@ -76,8 +76,14 @@ class FastTokenizer(Tokenizer):
     def unk_id(self) -> int | None:
         """The model's unknown token; a Unigram model names it by id, the others by text."""
         model = self.state["model"]
-        unk: int | None = model.get("unk_id")
-        return unk if unk is not None else self._rust.token_to_id(model.get("unk_token") or "")
+        unk_id: int | None = model.get("unk_id")
+        if unk_id is None and model.get("unk_token") is not None:
+            unk_id = self._rust.token_to_id(model["unk_token"])
+        return unk_id
+
+    @cached_property
+    def _ids(self) -> frozenset[int]:
+        return frozenset(self._rust.get_vocab(with_added_tokens=True).values())
 
     def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
         """Return the ids of ``text``, each with the characters the pipeline says it came from."""
@@ -101,11 +107,13 @@ class FastTokenizer(Tokenizer):
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Return the text of ``token_ids``, cleaned up where transformers would."""
-        text: str = self._decode(token_ids, skip_special_tokens)
+        text = self._decode(token_ids, skip_special_tokens)
         return self.clean_up(text) if self.clean_up else text
 
     def decode_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
         """Return the text of each list of ids, in one call into Rust."""
+        for token_ids in batch:
+            self._check(token_ids)
         texts: list[str] = self._rust.decode_batch(batch, skip_special_tokens=skip_special_tokens)
         return [self.clean_up(text) for text in texts] if self.clean_up else texts
 
@@ -115,10 +123,8 @@ class FastTokenizer(Tokenizer):
 
     def piece(self, token_id: int) -> str:
         """Return the vocabulary entry of an id."""
-        piece: str | None = self._rust.id_to_token(token_id) if token_id >= 0 else None
-        if piece is None:
-            raise TokenIdError(f"{self.name} has no token id {token_id}: its ids end at {self.vocab_len - 1}")
-        return piece
+        self._check([token_id])
+        return str(self._rust.id_to_token(token_id))
 
     def change(self, name: str, argument: object = None) -> FastTokenizer | None:
         """Return a copy with one thing changed: ``clean_up_off`` or a name of ``changes.CHANGES``."""
@@ -152,8 +158,12 @@ class FastTokenizer(Tokenizer):
             raise
 
     def _decode(self, token_ids: Sequence[int], skip_special_tokens: bool) -> str:
-        try:
-            text: str = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
-        except OverflowError as error:
-            raise TokenIdError(f"{self.name} cannot decode a token id outside 0..{self.vocab_len - 1}") from error
+        self._check(token_ids)
+        text: str = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
         return text
+
+    def _check(self, token_ids: Sequence[int]) -> None:
+        # Rust leaves unknown ids out without a word, and text would be lost.
+        if not self._ids.issuperset(token_ids):
+            unknown = next(token_id for token_id in token_ids if token_id not in self._ids)
+            raise TokenIdError(f"{self.name} has no token id {unknown}: its ids end at {max(self._ids, default=-1)}")

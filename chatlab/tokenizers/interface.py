@@ -57,11 +57,19 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Return the text of ``token_ids``."""
+        """Return the text of ``token_ids``.
+
+        Raises:
+            TokenIdError: an id is outside the vocabulary.
+        """
 
     @abstractmethod
     def piece(self, token_id: int) -> str:
-        """Return the vocabulary entry of an id, spelled as the vocabulary spells it."""
+        """Return the vocabulary entry of an id, spelled as the vocabulary spells it.
+
+        Raises:
+            TokenIdError: the id is outside the vocabulary.
+        """
 
     @property
     @abstractmethod
@@ -131,5 +139,5 @@ def refuse_lone_surrogates(text: str) -> None:
         found = f"U+{ord(text[error.start]):04X}"
         raise EncodeError(
             f"lone surrogate {found} at offset {error.start}: no tokenizer can encode it. "
-            "Read the file as UTF-8, or clean the text with text.encode('utf-16', 'surrogatepass').decode('utf-16')."
+            "Read the file as UTF-8, or clean the text: text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')."
         ) from error

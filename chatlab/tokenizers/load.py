@@ -94,15 +94,24 @@ def as_tokenizer(tokenizer: Any) -> Tokenizer:
 
 
 def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str | None = None) -> Tokenizer:
-    name = name or _name(path)
+    shown, name = name or path, name or _name(path)
     model = path if path.suffix == ".model" else path / "tokenizer.model"
     configured = path.is_dir() and any(
         (path / n).is_file() for n in ("tokenizer.json", "tokenizer_config.json", "config.json")
     )
     if loader == "auto":
         loader = "transformers" if configured else "sentencepiece" if model.is_file() else "tokenizers"
+    is_json = loader == "tokenizers" or (loader == "transformers" and path.suffix == ".json")
+    if is_json and "legacy" in options:
+        raise TokenizerLoadError(
+            f"{path}: a tokenizer.json alone has no legacy switch; leave legacy out, or load the whole folder with transformers"
+        )
     try:
         if loader == "transformers":
+            if is_json:
+                return _of_json(path, name)
+            if not configured:
+                _existing(model)
             return _from_pretrained(path, options, name, bare_model=not configured)
         if loader == "sentencepiece":
             from sentencepiece import SentencePieceProcessor
@@ -120,7 +129,7 @@ def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str |
     except TokenizerLoadError:
         raise
     except Exception as error:  # the libraries raise bare Exception, OSError, RuntimeError, ValueError, TypeError…
-        raise TokenizerLoadError(f"{path} did not load with {loader}: {type(error).__name__}: {error}") from error
+        raise TokenizerLoadError(f"{shown} did not load with {loader}: {type(error).__name__}: {error}") from error
 
 
 def _load_gguf(found: Source, options: dict[str, Any]) -> Tokenizer:
@@ -139,10 +148,26 @@ def _from_pretrained(folder: Path, options: dict[str, Any], name: str, *, bare_m
 
     # Without a config AutoTokenizer guesses a class that knows no dummy prefix; a bare .model is a Llama one here.
     cls = LlamaTokenizer if bare_model else AutoTokenizer
-    return _of_transformers(cls.from_pretrained(str(folder), **options), name=name)
+    tokenizer = _of_transformers(cls.from_pretrained(str(folder), **options), name=name)
+    if tokenizer.vocab_len <= len(tokenizer.special_strs):
+        # transformers makes a tokenizer of a config alone; it would read every text as nothing.
+        raise TokenizerLoadError(
+            f"{folder} has no vocabulary: a tokenizer.json, tokenizer.model or vocabulary file is missing"
+        )
+    return tokenizer
+
+
+def _of_json(path: Path, name: str) -> Tokenizer:
+    """Read a lone file by the class that changes nothing of it; no config says which other class it was made for."""
+    from transformers import PreTrainedTokenizerFast
+
+    return _of_transformers(PreTrainedTokenizerFast(tokenizer_file=str(path)), name=name)
 
 
 def _of_transformers(tokenizer: Any, name: str | None = None) -> Tokenizer:
+    origin = Path(tokenizer.name_or_path or "")
+    if name is None and (origin.is_absolute() or origin.parts and origin.exists()):
+        name = _name(origin)
     if getattr(tokenizer, "backend_tokenizer", None) is not None:
         from chatlab.tokenizers.fast import FastTokenizer
 
@@ -161,5 +186,5 @@ def _existing(path: Path) -> Path:
 def _name(path: Path) -> str:
     """Return the last two parts of a path: enough to tell revisions apart, and no machine's own folders."""
     resolved = path.resolve()
-    folder = resolved if resolved.is_dir() else resolved.parent
+    folder = resolved.parent if resolved.is_file() else resolved
     return f"{folder.parent.name}/{folder.name}"

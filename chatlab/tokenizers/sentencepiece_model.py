@@ -34,6 +34,17 @@ def _varint(number: int) -> bytes:
     return bytes([number]) if number < 128 else bytes([number % 128 + 128]) + _varint(number // 128)
 
 
+def without_dummy_prefix(processor: SentencePieceProcessor) -> SentencePieceProcessor:
+    """Return a copy of a processor that adds no dummy prefix."""
+    return _appended(processor, _OVERRIDES["prefix_never"])
+
+
+def _appended(processor: SentencePieceProcessor, proto: bytes) -> SentencePieceProcessor:
+    model = SentencePieceProcessor()
+    model.load_from_serialized_proto(processor.serialized_model_proto() + proto)
+    return model
+
+
 class SentencePieceTokenizer(Tokenizer):
     """A SentencePiece model with control tokens read from the text, as the Llama-2 tokenizer classes do.
 
@@ -55,7 +66,7 @@ class SentencePieceTokenizer(Tokenizer):
 
     @cached_property
     def _rest(self) -> SentencePieceProcessor:
-        return self._first if self.legacy else self._with(_OVERRIDES["prefix_never"])
+        return self._first if self.legacy else without_dummy_prefix(self._first)
 
     @cached_property
     def special_strs(self) -> Mapping[str, int]:
@@ -181,9 +192,7 @@ class SentencePieceTokenizer(Tokenizer):
         return None
 
     def _with(self, appended: bytes) -> SentencePieceProcessor:
-        model = SentencePieceProcessor()
-        model.load_from_serialized_proto(self._first.serialized_model_proto() + appended)
-        return model
+        return _appended(self._first, appended)
 
     def _drops_space(self, token_id: int) -> bool:
         return bool(self._first.id_to_piece(token_id).startswith("\u2581")) and self._adds_prefix

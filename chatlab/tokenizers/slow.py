@@ -9,8 +9,11 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+from tokenizers import AddedToken
+
 from chatlab.errors import TokenIdError
 from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
+from chatlab.tokenizers.sentencepiece_model import without_dummy_prefix
 
 
 class SlowTokenizer(Tokenizer):
@@ -50,38 +53,79 @@ class SlowTokenizer(Tokenizer):
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Return the text, with the class's own clean-up and spacing."""
-        options = {}
+        self._check(token_ids)
+        options: dict[str, Any] = {"skip_special_tokens": skip_special_tokens}
         if self.spaces_between_special_tokens is not None:
             options["spaces_between_special_tokens"] = self.spaces_between_special_tokens
-        text: str = self._slow.decode(list(token_ids), skip_special_tokens=skip_special_tokens, **options)
+        text: str = self._slow.decode(list(token_ids), **options)
         return text
 
     def piece(self, token_id: int) -> str:
         """Return the vocabulary entry of an id."""
-        if not 0 <= token_id < self.vocab_len:
-            raise TokenIdError(f"{self.name} has no token id {token_id}: its ids end at {self.vocab_len - 1}")
+        self._check([token_id])
         return str(self._slow.convert_ids_to_tokens(token_id))
 
     def change(self, name: str, argument: object = None) -> SlowTokenizer | None:
-        """Return a copy with one option changed."""
-        if name == "clean_up_off" and self._slow.clean_up_tokenization_spaces:
-            changed = copy.copy(self._slow)
-            changed.clean_up_tokenization_spaces = False
-            return SlowTokenizer(
-                changed, name=f"{self.name} + {name}", spaces_between_special_tokens=self.spaces_between_special_tokens
-            )
-        if name == "no_spaces_between_specials" and self._puts_spaces():
-            return SlowTokenizer(self._slow, name=f"{self.name} + {name}", spaces_between_special_tokens=False)
-        if name == "prefix_first_only" and getattr(self._slow, "legacy", False):
-            changed = copy.copy(self._slow)
-            changed.legacy = False
-            return SlowTokenizer(
-                changed, name=f"{self.name} + {name}", spaces_between_special_tokens=self.spaces_between_special_tokens
-            )
-        return None
+        """Return a copy with one thing changed: a decode option, the dummy prefix, stripped ends, or added-token flags."""
+        slow, spaces, kind = self._slow, self.spaces_between_special_tokens, type(self)
+        if name == "clean_up_off" and slow.clean_up_tokenization_spaces:
+            slow = copy.copy(slow)
+            slow.clean_up_tokenization_spaces = False
+        elif name == "no_spaces_between_specials" and self._puts_spaces():
+            spaces = False
+        elif name == "prefix_never" and hasattr(slow, "sp_model"):
+            slow = copy.copy(slow)
+            slow.sp_model = without_dummy_prefix(slow.sp_model)
+        elif name == "decoder_keeps_ends" and _KeepsEnds.anchor_of(self):
+            kind = _KeepsEnds
+        elif name == "added_token_flags" and isinstance(argument, dict):
+            slow = _with_flags(slow, argument)
+        else:
+            return None
+        if slow is None:
+            return None
+        return kind(slow, name=f"{self.name} + {name}", spaces_between_special_tokens=spaces)
 
     def _puts_spaces(self) -> bool:
         if self.spaces_between_special_tokens is not None:
             return self.spaces_between_special_tokens
         parameter = inspect.signature(self._slow._decode).parameters.get("spaces_between_special_tokens")
         return parameter is not None and parameter.default is True
+
+    def _check(self, token_ids: Sequence[int]) -> None:
+        last = self.vocab_len - 1
+        for token_id in token_ids:
+            if not 0 <= token_id <= last:
+                raise TokenIdError(f"{self.name} has no token id {token_id}: its ids end at {last}")
+
+
+class _KeepsEnds(SlowTokenizer):
+    """Decodes between two ids of plain text, so that nothing is stripped from the ends of what lies between."""
+
+    @staticmethod
+    def anchor_of(tokenizer: SlowTokenizer) -> list[int]:
+        """Return an id that decodes to plain text, if the tokenizer has one."""
+        anchor = tokenizer.encode("a")[-1:]
+        return anchor if anchor and SlowTokenizer.decode(tokenizer, anchor).strip() else []
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        anchor = self.anchor_of(self)
+        before = super().decode(anchor)
+        after = super().decode([*anchor, *anchor]).removeprefix(before)
+        text = super().decode([*anchor, *token_ids, *anchor], skip_special_tokens=skip_special_tokens)
+        return text.removeprefix(before).removesuffix(after)
+
+
+def _with_flags(slow: Any, flags: Mapping[str, Any]) -> Any:
+    """Return a copy of a tokenizer whose added tokens all have ``flags``, or ``None`` where they have them already."""
+    tokens = slow.added_tokens_decoder
+    if all(getattr(token, flag) == value for token in tokens.values() for flag, value in flags.items()):
+        return None
+    changed = copy.copy(slow)
+    changed._added_tokens_decoder = {i: _flagged(token, flags) for i, token in tokens.items()}
+    return changed
+
+
+def _flagged(token: AddedToken, flags: Mapping[str, Any]) -> AddedToken:
+    kept = {flag: getattr(token, flag) for flag in ("single_word", "lstrip", "rstrip", "normalized", "special")}
+    return AddedToken(token.content, **{**kept, **flags})

@@ -87,19 +87,28 @@ def resolve(
         OfflineError: it lies on the hub, and the hub cannot be reached.
     """
     text = str(spec)
-    path = Path(text).expanduser()
-    if revision is None and "@" in text and not path.exists():
+    path = _place(text)
+    if revision is None and "@" in text and path is None:
         text, revision = text.rsplit("@", 1)
-        path = Path(text).expanduser()
+        path = _place(text)
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision or revision.endswith("/")):
         raise RevisionError(f"{revision!r} is no revision: give a 40-character commit, a tag or a branch")
-    if path.exists():
+    if path is not None:
         return _git(path, revision) if revision is not None else _local(path)
     if not _HUB_ID.fullmatch(text) or Path(text).suffix in _SINGLE_FILES:
         raise SourceNotFound(
             f"no tokenizer at {text}: give a folder, a tokenizer.json, a tokenizer.model, a .gguf file or a hub id"
         )
     return _hub(text, revision, offline=offline, endpoint=endpoint)
+
+
+def _place(text: str) -> Path | None:
+    """Return the path if there is something at it."""
+    try:
+        path = Path(text).expanduser()
+        return path if text and path.exists() else None
+    except (OSError, RuntimeError):  # a name too long for a file, or the home of nobody
+        return None
 
 
 def is_tokenizer_file(name: str) -> bool:
