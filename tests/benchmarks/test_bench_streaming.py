@@ -60,10 +60,11 @@ def one_line(made: Any) -> Any:
     """Forbid newlines and ids that end a line early, on both sides alike, by a hook on the logits."""
     pieces = [tokenizer().decode([5, i]) for i in range(made.config.vocab_size)]
     wide = [i for i, piece in enumerate(pieces) if "\n" in piece or not piece.isascii()]
-    forbidden = torch.tensor([*wide, *tokenizer().all_special_ids])
+    bias = torch.zeros(made.config.vocab_size)
+    bias[[*wide, *tokenizer().all_special_ids]] = -1e9
 
     def forbid(module: Any, inputs: Any, output: Any) -> Any:
-        output.logits[..., forbidden] = -1e9
+        output.logits.add_(bias)
         return output
 
     return made.register_forward_hook(forbid)
