@@ -31,6 +31,7 @@ OWNERS = {
         "engines.local",
         "engines.processors",
         "engines.rows",
+        "engines.cache",
         "engines.batch",
         "engines.load",
         "echo.generate",

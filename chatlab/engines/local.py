@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from chatlab.engines.cache import growing_cache
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
 from chatlab.engines.processors import Sampler
 from chatlab.engines.rows import RowDecoder, lock_of
@@ -193,7 +194,7 @@ class _Request:
         self._engine = engine
         self._stop_ids = frozenset(params.stop_ids)
         self._sampler = Sampler(params, seed, engine.device)
-        self._cache = DynamicCache(config=engine.model.config)
+        self._cache = growing_cache(engine.model.config)
         self._token_ids = torch.empty((1, max_len), dtype=torch.long, device=engine.device)
         self._token_ids[0, : len(prompt_ids)] = torch.tensor(prompt_ids)
         self._prompt_len = self._len = len(prompt_ids)

@@ -27,25 +27,28 @@ class AdditiveRepetitionPenalty(LogitsProcessor):  # type: ignore[misc]
         return scores.scatter(1, input_ids, scores.gather(1, input_ids) - self.penalty)
 
 
-def processors_for(params: SamplingParams) -> LogitsProcessorList:
-    """The processors that ``generate`` would build for these parameters, in its order."""
-    processors = LogitsProcessorList()
-    if params.repetition_penalty is not None:
-        if params.repetition_penalty_method == "additive":
-            processors.append(AdditiveRepetitionPenalty(params.repetition_penalty))
-        elif params.repetition_penalty != 1.0:
-            processors.append(RepetitionPenaltyLogitsProcessor(float(params.repetition_penalty)))
-    if params.greedy:
-        return processors
-    if params.temperature != 1.0:
-        processors.append(TemperatureLogitsWarper(float(params.temperature)))
-    if params.top_k:
-        processors.append(TopKLogitsWarper(params.top_k))
-    if params.top_p < 1.0:
-        processors.append(TopPLogitsWarper(params.top_p))
-    if params.min_p is not None:
-        processors.append(MinPLogitsWarper(params.min_p))
+def penalty_for(params: SamplingParams) -> LogitsProcessorList:
+    """The processors that look at all the vocabulary and at the ids so far."""
+    penalty, processors = params.repetition_penalty, LogitsProcessorList()
+    if penalty is not None and params.repetition_penalty_method == "additive":
+        processors.append(AdditiveRepetitionPenalty(penalty))
+    elif penalty is not None and penalty != 1.0:
+        processors.append(RepetitionPenaltyLogitsProcessor(float(penalty)))
     return processors
+
+
+def warpers_for(params: SamplingParams) -> LogitsProcessorList:
+    """What ``generate`` would build to shape the distribution, in its order."""
+    warpers = LogitsProcessorList()
+    if params.temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(float(params.temperature)))
+    if params.top_k:
+        warpers.append(TopKLogitsWarper(params.top_k))
+    if params.top_p < 1.0:
+        warpers.append(TopPLogitsWarper(params.top_p))
+    if params.min_p is not None:
+        warpers.append(MinPLogitsWarper(params.min_p))
+    return warpers
 
 
 class Sampler:
@@ -53,10 +56,11 @@ class Sampler:
 
     def __init__(self, params: SamplingParams, seed: int, device: torch.device) -> None:
         """Build the processors and seed the generator on ``device``."""
-        self.processors = processors_for(params)
-        self.greedy = params.greedy
         self.top_len = params.logprobs
         self.generator = torch.Generator(device=device).manual_seed(seed)
+        self._greedy, self._top_k = params.greedy, params.top_k
+        self._penalty = penalty_for(params)
+        self._warpers = LogitsProcessorList() if params.greedy else warpers_for(params)
 
     def choose(self, logits: torch.Tensor, token_ids: torch.Tensor) -> int:
         """The next id.
@@ -68,13 +72,28 @@ class Sampler:
         Raises:
             RuntimeError: the model gave NaN.
         """
-        scores = self.processors(token_ids, logits) if self.processors else logits
-        if self.greedy:
+        scores = self._penalty(token_ids, logits) if self._penalty else logits
+        if self._greedy:
             best, token_id = scores.max(dim=-1)
             if best.isnan():
                 raise RuntimeError("the model gave NaN logits: load it in float32 or bfloat16, and check its weights")
             return int(token_id)
-        return int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self.generator))
+        scores, candidates = self._candidates(scores)
+        scores = self._warpers(token_ids, scores) if self._warpers else scores
+        drawn = int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self.generator))
+        return drawn if candidates is None else int(candidates[drawn])
+
+    def _candidates(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The scores that top-k keeps, and their ids: what follows then sorts k of them, not the vocabulary.
+
+        A tie at the edge keeps more than k, so it is left to the processor.
+        """
+        if not 0 < self._top_k < scores.shape[-1] // 2:
+            return scores, None
+        top, ids = torch.topk(scores[0], self._top_k + 1)
+        if top[-1] == top[-2]:
+            return scores, None
+        return top[None, :-1], ids
 
     def logprobs(
         self, logits: torch.Tensor, token_id: int

@@ -246,12 +246,12 @@ class RemoteEngine(Engine):
                 sampling = frozenset({"seed", "top_k", "min_p", "repetition_penalty"})
                 return Capabilities(ids_in=True, ids_out=True, logprobs=reader.saw_logprobs, sampling=sampling)
         # A server that heeds top_k=1 says the same twice at a temperature where others babble.
-        readers = [await self._probed(text_probe(self.model, seed=seed)) for seed in (1, 2)]
-        if None not in readers and readers[0].text == readers[1].text != "":
-            sampling = frozenset({"top_k", "min_p", "repetition_penalty"})
-        elif None not in readers or await self._probed(text_probe(self.model)) is not None:
-            sampling = frozenset()
-        else:
+        first, second = [await self._probed(text_probe(self.model, seed=seed)) for seed in (1, 2)]
+        sampling = frozenset()
+        if first is not None and second is not None:
+            if first.text == second.text != "":
+                sampling = frozenset({"top_k", "min_p", "repetition_penalty"})
+        elif await self._probed(text_probe(self.model)) is None:
             raise RemoteError(f"{self._url} answered no completion request for {self.model!r}")
         return Capabilities(ids_in=False, ids_out=False, logprobs=False, sampling=sampling)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 from chatlab.buffering.scanner import Replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError
+from chatlab.prompts import control_tokens
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.reply import Reply
@@ -50,6 +52,7 @@ def build_request(
     *,
     tokenizer: Any = None,
     add_special_tokens: bool | None = None,
+    allow_control_tokens: bool = False,
     replacements: Replacements = (),
     skip_special_tokens: bool = True,
     overflow: Overflow = "error",
@@ -65,7 +68,14 @@ def build_request(
         params = replace(params, stop=(*params.stop, *(prompt.get_stop_strs() or ())))
         replacements = [*_pairs(replacements), *(prompt.get_replacement_when_output() or ())]
     params = _stop_at_special_ids(params, tokenizer)
-    prompt_ids, dropped_turns = _fit(prompt, engine, tokenizer, params, add_special_tokens, overflow)
+    encode = partial(
+        encode_prompt,
+        engine=engine,
+        tokenizer=tokenizer,
+        add_special_tokens=add_special_tokens,
+        allow_control_tokens=allow_control_tokens,
+    )
+    prompt_ids, dropped_turns = _fit(prompt, encode, engine, params, overflow)
     return Request(
         prompt_ids=tuple(prompt_ids),
         params=params,
@@ -78,15 +88,23 @@ def build_request(
 
 
 def encode_prompt(
-    prompt: Prompt, engine: Engine, tokenizer: Tokenizer, add_special_tokens: bool | None = None
+    prompt: Prompt,
+    engine: Engine,
+    tokenizer: Tokenizer,
+    add_special_tokens: bool | None = None,
+    allow_control_tokens: bool = False,
 ) -> list[int]:
     """The ids of a prompt.
 
-    Text that begins with a special token of its own, as most prompt classes write it, gets no second one;
-    other text gets what the tokenizer puts around a text. ``add_special_tokens`` overrides that.
+    A message of a prompt class never yields a control token (law L8) unless ``allow_control_tokens``. Plain text is
+    taken as the caller wrote it: control tokens in it count, and text that begins with a special token of its own
+    gets no second one from the tokenizer. ``add_special_tokens`` overrides that.
     """
     if isinstance(prompt, AbstractChatPrompt):
-        prompt = prompt.create_prompt()
+        safe = control_tokens.encode_prompt(
+            tokenizer, prompt, add_special_tokens=add_special_tokens, allow_control_tokens=allow_control_tokens
+        )
+        return safe.token_ids
     if isinstance(prompt, str):
         if add_special_tokens is None:
             add_special_tokens = not prompt.startswith(tuple(filter(None, tokenizer.special_strs)) or ("\0",))
@@ -97,12 +115,7 @@ def encode_prompt(
 
 
 def _fit(
-    prompt: Prompt,
-    engine: Engine,
-    tokenizer: Tokenizer,
-    params: SamplingParams,
-    add_special_tokens: bool | None,
-    overflow: Overflow,
+    prompt: Prompt, encode: Callable[[Prompt], list[int]], engine: Engine, params: SamplingParams, overflow: Overflow
 ) -> tuple[list[int], int]:
     """The ids, without as many of the oldest turns as the context asks for and the caller allows."""
     if overflow not in ("error", "drop_turns"):
@@ -111,7 +124,7 @@ def _fit(
     room = context_len - min(params.max_new_tokens, context_len // 2)
     dropped_turns = 0
     while True:
-        prompt_ids = encode_prompt(prompt, engine, tokenizer, add_special_tokens)
+        prompt_ids = encode(prompt)
         if overflow == "error" or len(prompt_ids) <= room:
             return prompt_ids, dropped_turns
         shorter = _without_oldest_turn(prompt)
@@ -126,11 +139,10 @@ def _fit(
 def _without_oldest_turn(prompt: Prompt) -> Prompt | None:
     """A copy that begins with the next question, or ``None`` when this is the last one."""
     if isinstance(prompt, AbstractChatPrompt):
-        data = prompt.to_dict()
-        asked = [i for i, c in enumerate(data["contents"]) if c["role_type"] == RoleType.REQUESTER.value]
+        twin = prompt.copy()
+        asked = [i for i, content in enumerate(twin._contents) if content.role_type is RoleType.REQUESTER]
         if len(asked) < 2:
             return None
-        twin = prompt.copy()
         twin._contents = twin._contents[asked[1] :]
         return twin
     if isinstance(prompt, str) or not prompt or not isinstance(prompt[0], Mapping):
@@ -144,7 +156,7 @@ def _without_oldest_turn(prompt: Prompt) -> Prompt | None:
 
 def _open_reply(prompt: AbstractChatPrompt) -> None:
     """Open a reply at the end of the history, unless one is open already."""
-    contents = prompt.get_contents()
+    contents = prompt.get_history()
     if contents and contents[-1].role_type is RoleType.REQUESTER:
         prompt.add_responder_msg(None)
     elif not contents or contents[-1].message is not None:

@@ -34,7 +34,8 @@ def stream(
         params: how; single fields may also be given by name, as in ``temperature=0``.
         seed: stands in for ``params.seed``.
         options: ``tokenizer`` instead of the engine's own; ``add_special_tokens`` (by default: unless the text
-            begins with one); ``replacements`` for the shown text; ``skip_special_tokens=False`` to show them;
+            begins with one); ``allow_control_tokens=True`` when every message of a prompt class is trusted;
+            ``replacements`` for the shown text; ``skip_special_tokens=False`` to show them;
             ``overflow="drop_turns"`` to leave out the oldest turns of a prompt that is longer than the context
             allows, where the default is an error; and the fields of ``SamplingParams``.
 

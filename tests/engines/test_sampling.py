@@ -105,6 +105,22 @@ def test_draws_follow_the_distribution_of_generate(model, setting: dict) -> None
     assert chi_square_tail(counts, torch.softmax(out.scores[0][0], dim=-1)) > 1e-4
 
 
+def test_a_tie_at_the_edge_of_top_k_keeps_all_of_it() -> None:
+    """As TopKLogitsWarper does; numbers in bfloat16 tie often."""
+    logits = torch.zeros(1, 40)
+    logits[0, 7] = 1.0
+    sampler = Sampler(SamplingParams(top_k=2), seed=1, device=torch.device("cpu"))
+    assert len({sampler.choose(logits, torch.tensor([[0]])) for _ in range(2000)}) == 40
+
+
+@pytest.mark.parametrize("top_k", [1, 3, 19])
+def test_top_k_draws_from_the_k_likeliest_only(top_k: int) -> None:
+    logits = torch.linspace(0, 0.1, 40)[None, torch.randperm(40, generator=torch.Generator().manual_seed(1))]
+    sampler = Sampler(SamplingParams(top_k=top_k), seed=1, device=torch.device("cpu"))
+    drawn = {sampler.choose(logits, torch.tensor([[0]])) for _ in range(500)}
+    assert drawn == set(logits[0].topk(top_k).indices.tolist())
+
+
 def test_the_chi_square_test_can_fail() -> None:
     probabilities = torch.full((4,), 0.25)
     assert chi_square_tail(torch.tensor([5000, 5000, 5000, 5000]), probabilities) > 0.9
