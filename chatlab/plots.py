@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from chatlab.buffering.trace import BufferTrace
     from chatlab.revisions.comparison import Comparison
-    from chatlab.revisions.environments import VersionMatrix
+    from chatlab.revisions.matrix import VersionMatrix
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 """Okabe and Ito's colours, which colour-blind readers tell apart; hatching says the same without colour."""

@@ -9,16 +9,10 @@ from typing import Any
 
 from chatlab.errors import RevisionCompareError
 from chatlab.revisions.advice import advice
-from chatlab.revisions.behaviour import (
-    CORE_FAMILIES,
-    Delimiter,
-    compare_boundaries,
-    compare_delimiters,
-    drift_of,
-    prefix_breaks,
-    talk,
-)
+from chatlab.revisions.behaviour import CORE_FAMILIES, prefix_breaks, talk
 from chatlab.revisions.comparison import Comparison, DriftRow, LoaderRow, Side, StopRow
+from chatlab.revisions.delimiters import Delimiter, compare_delimiters
+from chatlab.revisions.drift import compare_boundaries, drift_of
 from chatlab.revisions.effects import Effects, effects, stop_id_table
 from chatlab.revisions.findings import Finding, findings
 from chatlab.revisions.kinds import ChangeKind

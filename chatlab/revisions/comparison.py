@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError
-from chatlab.revisions.behaviour import BoundaryDrift, Delimiter, FamilyCount, ProbeChange, RenderRow
+from chatlab.revisions.behaviour import FamilyCount, ProbeChange, RenderRow
+from chatlab.revisions.delimiters import Delimiter
+from chatlab.revisions.drift import BoundaryDrift
 from chatlab.revisions.effects import FlagRow
 from chatlab.revisions.explain import Explanation, explain_probe
 from chatlab.revisions.findings import Finding

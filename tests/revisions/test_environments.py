@@ -9,7 +9,8 @@ import pytest
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import RevisionCompareError, VersionInstallError
 from chatlab.revisions import environments
-from chatlab.revisions.environments import Environment, compare_versions, matrix_of, snapshot_under
+from chatlab.revisions.environments import Environment, compare_versions, snapshot_under
+from chatlab.revisions.matrix import matrix_of
 from chatlab.revisions.severity import Severity
 from chatlab.revisions.snapshot import Snapshot, snapshot
 from chatlab.tokenizers.source import resolve
