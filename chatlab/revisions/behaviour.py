@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chatlab.revisions.recorder import SURROGATE
+
 CORE_FAMILIES = ("prompt", "chat", "turns", "added", "sequence")
 """Families whose ids decide over a chat: a change there breaks; in the other families it is exotic."""
 
@@ -87,7 +89,8 @@ def compare_probes(a: View, b: View) -> tuple[list[ProbeChange], list[FamilyCoun
     changes, totals = [], Counter[str]()
     for label, old in before.items():
         new = after.get(label)
-        if new is None or new["text"] != old["text"]:
+        # A lone surrogate is recorded, but no UTF-8 program can send one: whether it is refused decides nothing.
+        if new is None or new["text"] != old["text"] or SURROGATE.search(old["text"]):
             continue
         totals[old["family"]] += 1
         if _outcome(old) != _outcome(new):

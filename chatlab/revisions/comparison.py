@@ -70,7 +70,7 @@ class StopRow:
     after: tuple[int, ...] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """What changed between two revisions, or between two library versions, and how badly.
 
@@ -101,8 +101,11 @@ class Comparison:
     loaders: tuple[LoaderRow, ...]
     advice: tuple[str, ...]
     notes: tuple[str, ...]
-    snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, repr=False, compare=False)
+    snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, compare=False)
     """The two snapshots, for :meth:`explain`; not part of ``to_dict``."""
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self.before.name} → {self.after.name}: {self.severity.label}: {self.verdict}>"
 
     @property
     def kinds(self) -> tuple[ChangeKind, ...]:

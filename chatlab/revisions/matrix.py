@@ -84,6 +84,22 @@ class VersionMatrix:
             "agreement": [list(row) for row in self.agreement],
         }
 
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> VersionMatrix:
+        """Return the matrix that ``to_dict`` wrote; it can be shown again, its versions not compared."""
+        cells = tuple(
+            Cell(
+                **{
+                    **c,
+                    "drift": tuple(c["drift"]),
+                    "severity": Severity.from_label(c["severity"]) if c["severity"] else None,
+                }
+            )
+            for c in data["cells"]
+        )
+        agreement = tuple(tuple(row) for row in data["agreement"])
+        return cls(source=data["source"], loader=data["loader"], cells=cells, agreement=agreement)
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row a version."""
         import pandas as pd
