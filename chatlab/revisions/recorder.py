@@ -308,7 +308,9 @@ class _Transformers(Loaded):
             kwargs["gguf_file"] = gguf[0].name
         if loader == "slow":
             kwargs["use_fast"] = False
-        cls = transformers.AutoTokenizer if loader in ("auto", "slow") else getattr(transformers, loader)
+        # AutoTokenizer would want the model's config, and another package to read it from the file.
+        plain = transformers.PreTrainedTokenizerFast if gguf else transformers.AutoTokenizer
+        cls = plain if loader in ("auto", "slow") else getattr(transformers, loader)
         self.tokenizer = cls.from_pretrained(str(folder), local_files_only=True, **kwargs)
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:

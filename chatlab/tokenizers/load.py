@@ -124,11 +124,12 @@ def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str |
 
 
 def _load_gguf(found: Source, options: dict[str, Any]) -> Tokenizer:
-    from transformers import AutoTokenizer
+    # AutoTokenizer would want the model's config, and another package to read it; the vocabulary needs neither.
+    from transformers import PreTrainedTokenizerFast
 
     try:
         return _of_transformers(
-            AutoTokenizer.from_pretrained(str(found.folder), gguf_file="model.gguf", **options), name=found.name
+            PreTrainedTokenizerFast.from_pretrained(str(found.folder), gguf_file="model.gguf", **options), name=found.name
         )
     except Exception as error:
         raise TokenizerLoadError(f"{found.name} holds no vocabulary that this transformers reads: {error}") from error
