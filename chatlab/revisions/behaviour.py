@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from chatlab.revisions.recorder import SURROGATE
@@ -46,13 +47,14 @@ class FamilyCount:
     text_changed: int
 
 
-def natural(label: str) -> list[Any]:
+@lru_cache(maxsize=4096)
+def natural(label: str) -> tuple[Any, ...]:
     """Sort key that puts ``prompt/2`` before ``prompt/10``.
 
     >>> sorted(["prompt/10", "prompt/2", "chat/a"], key=natural)
     ['chat/a', 'prompt/2', 'prompt/10']
     """
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", label)]
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", label))
 
 
 def ordered(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

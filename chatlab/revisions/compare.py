@@ -92,7 +92,7 @@ def compare_snapshots(
     templates = [view.get("template", {}).get("text") for view in (x, y)]
     delimiters = compare_delimiters(x, y)
     severity = max((f.severity for f in found), default=Severity.NONE)
-    rows = [_loader_row(before, after, name, changes) for name in shared]
+    rows = [_loader_row(before, after, name, changes, e if name == loader else None) for name in shared]
     return Comparison(
         before=_side(before, loader),
         after=_side(after, loader),
@@ -147,8 +147,10 @@ def _findings(before: Snapshot, after: Snapshot, changes: list[FileChange], e: E
     return found
 
 
-def _loader_row(before: Snapshot, after: Snapshot, loader: str, changes: list[FileChange]) -> LoaderRow:
-    e = effects(before.record, after.record, loader)
+def _loader_row(
+    before: Snapshot, after: Snapshot, loader: str, changes: list[FileChange], known: Effects | None = None
+) -> LoaderRow:
+    e = known or effects(before.record, after.record, loader)
     severity = max((f.severity for f in _findings(before, after, changes, e, loader)), default=Severity.NONE)
     note = "unchanged" if not e.any else "changed" if e.core_ids or e.any_ids else "changed without other ids"
     if e.before_error or e.after_error:

@@ -129,7 +129,8 @@ def _load_gguf(found: Source, options: dict[str, Any]) -> Tokenizer:
 
     try:
         return _of_transformers(
-            PreTrainedTokenizerFast.from_pretrained(str(found.folder), gguf_file="model.gguf", **options), name=found.name
+            PreTrainedTokenizerFast.from_pretrained(str(found.folder), gguf_file="model.gguf", **options),
+            name=found.name,
         )
     except Exception as error:
         raise TokenizerLoadError(f"{found.name} holds no vocabulary that this transformers reads: {error}") from error
