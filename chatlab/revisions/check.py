@@ -147,4 +147,4 @@ def load_locked(alias: str, *, path: str | Path = DEFAULT) -> Any:
         raise LockError(
             f"{', '.join(differing)} of {alias!r} are not what was locked: `chatlab check {alias}` tells what changed"
         )
-    return load_tokenizer(source.folder)
+    return load_tokenizer(source.folder, legacy=entry.options.get("legacy"))

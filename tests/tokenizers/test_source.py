@@ -370,6 +370,21 @@ def test_load_tokenizer_loads_the_files_of_the_commit(as_the_hub, story):
     assert old.encode_spans(text).token_ids != new.encode_spans(text).token_ids
 
 
+def test_a_class_that_transformers_chooses_by_the_name_is_kept(as_the_hub, monkeypatch):
+    """AutoTokenizer looks at the hub id; loaded from a folder alone the tokenizer would be of another class."""
+    from chatlab.tokenizers import load
+
+    classes, real = [], load._of_transformers
+    monkeypatch.setattr(
+        load, "_of_transformers", lambda t, name=None: classes.append(type(t).__name__) or real(t, name)
+    )
+    name, folder = "deepseek-ai/deepseek-coder-tiny", tokenizer_path("llama2-style/legacy")
+    commit = as_the_hub.commit(name, files_of(folder), "named")
+    load_tokenizer(name, commit)
+    load_tokenizer(folder)
+    assert classes == ["TokenizersBackend", "LlamaTokenizer"]
+
+
 def test_load_tokenizer_warns_of_a_branch_and_names_the_commit(as_the_hub, story):
     with pytest.warns(UnpinnedWarning, match=story[2]):
         tokenizer = load_tokenizer(REPO)
