@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from chatlab.buffering.trace import BufferTrace
     from chatlab.revisions.comparison import Comparison
-    from chatlab.revisions.environments import VersionMatrix
+    from chatlab.revisions.matrix import VersionMatrix
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 """Okabe and Ito's colours, which colour-blind readers tell apart; hatching says the same without colour."""
@@ -140,13 +139,12 @@ def plot_version_matrix(matrix: VersionMatrix) -> Drawing:
         matrix: from ``compare_versions(source, versions)``. A version without an answer is an empty row that says so.
     """
     names = [f"{cell.version} ({cell.group})" for cell in matrix.cells]
-    frame = matrix.agreement_frame()
     figure, axes = _new(2.6 + 0.8 * len(names), 1.6 + 0.6 * len(names))
-    image = axes.imshow(frame, vmin=0, vmax=1, cmap="cividis")
+    image = axes.imshow(matrix.agreement_frame().to_numpy(), vmin=0, vmax=1, cmap="cividis")
     for row, column in itertools.product(range(len(names)), repeat=2):
-        share = frame.iat[row, column]
-        told = "no answer" if math.isnan(share) else f"{100 * share:.0f}"
-        colour = "black" if math.isnan(share) or share > 0.6 else "white"
+        share = matrix.agreement[row][column]
+        told = "no answer" if share is None else f"{100 * share:.0f}"
+        colour = "black" if share is None or share > 0.6 else "white"
         axes.text(column, row, told, ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)

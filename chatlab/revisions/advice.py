@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatlab.revisions.behaviour import Delimiter
+from chatlab.revisions.delimiters import Delimiter
 from chatlab.revisions.effects import Effects
 from chatlab.revisions.findings import Finding
 from chatlab.revisions.kinds import ChangeKind

@@ -1,4 +1,4 @@
-"""What a tokenizer does, on two sides: ids and texts of probes, drift at each boundary, delimiters that survive.
+"""What a tokenizer does, on two sides: ids and texts of probes, renders of dialogues.
 
 Everything here is a pure function of recorded views; nothing is tokenized again.
 """
@@ -9,7 +9,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+from chatlab.revisions.recorder import SURROGATE
 
 CORE_FAMILIES = ("prompt", "chat", "turns", "added", "sequence")
 """Families whose ids decide over a chat: a change there breaks; in the other families it is exotic."""
@@ -44,13 +47,14 @@ class FamilyCount:
     text_changed: int
 
 
-def natural(label: str) -> list[Any]:
+@lru_cache(maxsize=4096)
+def natural(label: str) -> tuple[Any, ...]:
     """Sort key that puts ``prompt/2`` before ``prompt/10``.
 
     >>> sorted(["prompt/10", "prompt/2", "chat/a"], key=natural)
     ['chat/a', 'prompt/2', 'prompt/10']
     """
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", label)]
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", label))
 
 
 def ordered(rows: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -87,7 +91,8 @@ def compare_probes(a: View, b: View) -> tuple[list[ProbeChange], list[FamilyCoun
     changes, totals = [], Counter[str]()
     for label, old in before.items():
         new = after.get(label)
-        if new is None or new["text"] != old["text"]:
+        # A lone surrogate is recorded, but no UTF-8 program can send one: whether it is refused decides nothing.
+        if new is None or new["text"] != old["text"] or SURROGATE.search(old["text"]):
             continue
         totals[old["family"]] += 1
         if _outcome(old) != _outcome(new):
@@ -129,176 +134,12 @@ def _probe_change(label: str, old: Mapping[str, Any], new: Mapping[str, Any]) ->
     )
 
 
-# -- drift ---------------------------------------------------------------------------------------------------
-
-
-def token_pattern(view: View) -> re.Pattern[str] | None:
-    """Return a pattern for the texts that a view reads as control tokens, the longest first."""
-    tokens = {t["content"] for t in view.get("added_tokens", [])}
-    tokens |= {s["content"] for n, s in view.get("specials", {}).items() if n != "all"}
-    tokens |= set(view.get("specials", {}).get("all", {}).get("contents", []))
-    ordered = sorted((t for t in tokens if t), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
-
-
-def skipped_tokens(view: View) -> set[str]:
-    """Return the texts that ``skip_special_tokens`` removes."""
-    found = set(view.get("specials", {}).get("all", {}).get("contents", []))
-    return found | {t["content"] for t in view.get("added_tokens", []) if t.get("special")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drift:
-    """How much longer (positive) or shorter the decoded echo of a prompt is, in code points."""
-
-    keep: int
-    """Special tokens kept in the echo."""
-    skip: int
-    """Special tokens taken out of both the echo and the prompt."""
-    joined: int | None
-    """Echo joined from tokens decoded one by one, as a naive stream would."""
-
-
-def drift_of(probe: Mapping[str, Any], view: View) -> Drift | None:
-    """Return the drift of one probe, or ``None`` where it has no echo."""
-    if not isinstance(probe.get("keep"), str) or not isinstance(probe.get("skip"), str):
-        return None
-    text = probe["text"]
-    tokens = sorted(skipped_tokens(view), key=len, reverse=True)
-    bare = re.sub("|".join(map(re.escape, tokens)), "", text) if tokens else text
-    joined = probe.get("joined")
-    return Drift(
-        keep=len(probe["keep"]) - len(text),
-        skip=len(probe["skip"]) - len(bare),
-        joined=len(joined) - len(text) if isinstance(joined, str) else None,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoundaryDrift:
-    """What happens to the text after one control token, over all probes of chats and turns."""
-
-    token: str
-    before: str
-    """Characters gained or lost a time, with counts: ``+1 ×3, 0 ×2``."""
-    after: str
-
-
-def boundary_drift(view: View) -> dict[str, Counter[int]]:
-    """Return, for each control token, how the text up to the next one changed its length."""
-    pattern = token_pattern(view)
-    found: dict[str, Counter[int]] = {}
-    if pattern is None:
-        return found
-    for probe in talk(view).values():
-        text, echo = probe["text"], probe.get("keep")
-        if not isinstance(echo, str):
-            continue
-        tokens = ["start", *pattern.findall(text)]
-        if tokens[1:] != pattern.findall(echo):
-            continue
-        for token, written, came in zip(tokens, pattern.split(text), pattern.split(echo), strict=True):
-            found.setdefault(token, Counter())[len(came) - len(written)] += 1
-    return found
-
-
 def talk(view: View) -> dict[str, dict[str, Any]]:
     """Return the probes that are prompts: the user's own, plain chat renders, and turns where there is no template."""
     found = {label: p for label, p in view.get("probes", {}).items() if p["family"] == "prompt"}
     chats = {label: c for label, c in view.get("chats", {}).items() if c.get("roles") == "plain" and "text" in c}
     turns = {label: p for label, p in view.get("probes", {}).items() if p["family"] == "turns"}
     return ordered({**found, **(chats or turns)})
-
-
-def counted(counter: Counter[int] | None) -> str:
-    """Return a counter of drifts as text, the most frequent first."""
-    if not counter:
-        return "–"
-    return ", ".join(
-        f"{drift:+d} ×{n}" if drift else f"0 ×{n}" for drift, n in sorted(counter.items(), key=lambda i: (-i[1], i[0]))
-    )
-
-
-def compare_boundaries(a: View, b: View) -> list[BoundaryDrift]:
-    """Return the drift after each control token, before and after."""
-    before, after = boundary_drift(a), boundary_drift(b)
-    return [
-        BoundaryDrift(token=token, before=counted(before.get(token)), after=counted(after.get(token)))
-        for token in sorted(before.keys() | after.keys())
-    ]
-
-
-# -- delimiters ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Delimiter:
-    """A turn delimiter as the prompt writes it and as each side's echo shows it.
-
-    A parser of echoes looks for the form it once saw, so it breaks when the two echo forms differ.
-    """
-
-    token: str
-    written: str
-    echo_before: str
-    """Empty when the delimiter does not come back at all."""
-    echo_after: str
-
-    @property
-    def broken(self) -> bool:
-        """Whether a parser that knew the first echo finds nothing in the second."""
-        return bool(self.echo_before) and self.echo_before not in self.echo_after
-
-    @property
-    def lost(self) -> bool:
-        """Whether the written form is no longer in the echo, though it was."""
-        return self.written in self.echo_before and self.written not in self.echo_after
-
-
-def delimiter_forms(view: View) -> dict[tuple[str, str], str]:
-    """Return (token, written form) → most frequent form in the echo; a form is a token and the whitespace around it.
-
-    Only whitespace of the template counts, so a token's form is the commonest one over all renders.
-    """
-    pattern = token_pattern(view)
-    forms: dict[tuple[str, str], Counter[str]] = {}
-    if pattern is None:
-        return {}
-    around = re.compile(rf"({pattern.pattern})(\s*)")
-    for probe in talk(view).values():
-        echo = probe.get("keep")
-        if not isinstance(echo, str):
-            continue
-        written = [(m[1], m[0]) for m in around.finditer(probe["text"])]
-        came: dict[str, list[str]] = {}
-        for match in around.finditer(echo):
-            came.setdefault(match[1], []).append(match[0])
-        for token, form in written:
-            queue = came.get(token)
-            forms.setdefault((token, form), Counter())[queue.pop(0) if queue else ""] += 1
-    return {key: max(sorted(counter), key=lambda f: counter[f]) for key, counter in forms.items()}
-
-
-def compare_delimiters(a: View, b: View) -> list[Delimiter]:
-    """Return the commonest form of each turn delimiter, with its echo on both sides."""
-    before, after = delimiter_forms(a), delimiter_forms(b)
-    counts = Counter[tuple[str, str]]()
-    for key in before.keys() | after.keys():
-        counts[key] += (key in before) + (key in after)
-    rows = []
-    for token in sorted({token for token, _ in counts}):
-        forms = sorted(
-            (key for key in counts if key[0] == token),
-            key=lambda k: (-counts[k], k not in before, len(k[1]) == len(token), k[1]),
-        )
-        for key in forms[:2]:
-            rows.append(
-                Delimiter(token=token, written=key[1], echo_before=before.get(key, ""), echo_after=after.get(key, ""))
-            )
-    return rows
-
-
-# -- templates -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)

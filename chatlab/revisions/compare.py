@@ -9,16 +9,10 @@ from typing import Any
 
 from chatlab.errors import RevisionCompareError
 from chatlab.revisions.advice import advice
-from chatlab.revisions.behaviour import (
-    CORE_FAMILIES,
-    Delimiter,
-    compare_boundaries,
-    compare_delimiters,
-    drift_of,
-    prefix_breaks,
-    talk,
-)
+from chatlab.revisions.behaviour import CORE_FAMILIES, compare_probes, prefix_breaks, talk
 from chatlab.revisions.comparison import Comparison, DriftRow, LoaderRow, Side, StopRow
+from chatlab.revisions.delimiters import Delimiter, compare_delimiters
+from chatlab.revisions.drift import compare_boundaries, drift_of
 from chatlab.revisions.effects import Effects, effects, stop_id_table
 from chatlab.revisions.findings import Finding, findings
 from chatlab.revisions.kinds import ChangeKind
@@ -28,6 +22,7 @@ from chatlab.revisions.shadowing import shadowing
 from chatlab.revisions.snapshot import Snapshot, snapshot
 from chatlab.revisions.structure import FileChange, file_changes
 from chatlab.revisions.templates import same_meaning, template_diff, template_variables
+from chatlab.tokenizers.load import chosen_by_name
 from chatlab.tokenizers.source import Source, resolve
 
 STOP_FILES = ("generation_config.json", "config.json")
@@ -69,6 +64,11 @@ def compare_revisions(
             snapshot(s, loaders, prompts=prompts, also=also, options=options, cache=cache) for s in sources
         )
     notes = [f"{s.name}: {warning}" for s in sources if isinstance(s, Source) for warning in s.warnings]
+    notes += [
+        f"{s.repo_id}: by that name transformers takes PreTrainedTokenizerFast; a folder, as here, gets the class of its config"
+        for s in sources
+        if isinstance(s, Source) and s.repo_id and chosen_by_name(s.repo_id)
+    ]
     return compare_snapshots(first, second, loader=loader, notes=notes)
 
 
@@ -98,7 +98,7 @@ def compare_snapshots(
     templates = [view.get("template", {}).get("text") for view in (x, y)]
     delimiters = compare_delimiters(x, y)
     severity = max((f.severity for f in found), default=Severity.NONE)
-    rows = [_loader_row(before, after, name, changes) for name in shared]
+    rows = [_loader_row(before, after, name, changes, e if name == loader else None) for name in shared]
     return Comparison(
         before=_side(before, loader),
         after=_side(after, loader),
@@ -107,7 +107,7 @@ def compare_snapshots(
         verdict=_verdict(found, e, delimiters, rows, loader),
         findings=tuple(found),
         changes=tuple(changes),
-        shadowing=tuple(shadowing(b, loader)),
+        shadowing=(*shadowing(b, loader), *_disagreements(after, shared)),
         flags=e.flags,
         stops=tuple(_stops(before, after, loader)),
         vocabulary=e.vocabulary,
@@ -153,8 +153,26 @@ def _findings(before: Snapshot, after: Snapshot, changes: list[FileChange], e: E
     return found
 
 
-def _loader_row(before: Snapshot, after: Snapshot, loader: str, changes: list[FileChange]) -> LoaderRow:
-    e = effects(before.record, after.record, loader)
+def _disagreements(after: Snapshot, loaders: list[str]) -> list[str]:
+    """Tell where loaders of the same files give other ids: each program then sees another tokenizer."""
+    lines = []
+    for name in loaders[1:]:
+        views = after.view(loaders[0]), after.view(name)
+        if name == "raw" and not any("error" in view for view in views):
+            changed, counts = compare_probes(*views)
+            differing = sum(change.ids_differ for change in changed)
+            if differing:
+                total = sum(count.probe_len for count in counts)
+                lines.append(
+                    f"the {loaders[0]} and {name} loaders give other ids for {differing} of {total} probes of {after.name}"
+                )
+    return lines
+
+
+def _loader_row(
+    before: Snapshot, after: Snapshot, loader: str, changes: list[FileChange], known: Effects | None = None
+) -> LoaderRow:
+    e = known or effects(before.record, after.record, loader)
     severity = max((f.severity for f in _findings(before, after, changes, e, loader)), default=Severity.NONE)
     note = "unchanged" if not e.any else "changed" if e.core_ids or e.any_ids else "changed without other ids"
     if e.before_error or e.after_error:

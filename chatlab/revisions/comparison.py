@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError
-from chatlab.revisions.behaviour import BoundaryDrift, Delimiter, FamilyCount, ProbeChange, RenderRow
+from chatlab.revisions.behaviour import FamilyCount, ProbeChange, RenderRow
+from chatlab.revisions.delimiters import Delimiter
+from chatlab.revisions.drift import BoundaryDrift
 from chatlab.revisions.effects import FlagRow
 from chatlab.revisions.explain import Explanation, explain_probe
 from chatlab.revisions.findings import Finding
@@ -68,7 +70,7 @@ class StopRow:
     after: tuple[int, ...] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """What changed between two revisions, or between two library versions, and how badly.
 
@@ -99,8 +101,11 @@ class Comparison:
     loaders: tuple[LoaderRow, ...]
     advice: tuple[str, ...]
     notes: tuple[str, ...]
-    snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, repr=False, compare=False)
+    snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, compare=False)
     """The two snapshots, for :meth:`explain`; not part of ``to_dict``."""
+
+    def __repr__(self) -> str:
+        return f"<Comparison {self.before.name} → {self.after.name}: {self.severity.label}: {self.verdict}>"
 
     @property
     def kinds(self) -> tuple[ChangeKind, ...]:

@@ -24,7 +24,7 @@ class PieceRow:
     after_pieces: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Explanation:
     """Both tokenizations of one text, aligned, with both echoes."""
 
@@ -44,6 +44,9 @@ class Explanation:
                 lines += [f"  - {_pieces(row.before_ids, row.before_pieces)}"] if row.before_ids else []
                 lines += [f"  + {_pieces(row.after_ids, row.after_pieces)}"] if row.after_ids else []
         return "\n".join([*lines, f"  echo before: {self.before!r}", f"  echo after:  {self.after!r}"])
+
+    def __repr__(self) -> str:
+        return self.to_text()
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.to_text())}</pre>"

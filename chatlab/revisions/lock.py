@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import LockError
-from chatlab.revisions.behaviour import drift_of, probes, talk
+from chatlab.revisions.behaviour import probes, talk
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
+from chatlab.revisions.difference import differences_of
+from chatlab.revisions.drift import drift_of
 from chatlab.revisions.effects import stop_ids
 from chatlab.revisions.lockfile import DEFAULT, Entry, checked_alias, editing
 from chatlab.revisions.recorder import canonical, sha256, tokenizer_files
@@ -225,8 +227,6 @@ def comparison_with(entry: Entry, taken: Snapshot) -> Comparison | None:
 
 
 def _note(old: Entry, new: Entry, taken: Snapshot) -> dict[str, Any]:
-    from chatlab.revisions.check import differences_of
-
     found = differences_of(old, new)
     return {
         "from": old.revision,

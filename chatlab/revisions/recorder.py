@@ -191,6 +191,14 @@ PIECE_KINDS = {2: "unknown", 3: "control", 4: "user_defined", 5: "unused"}
 
 def read_sentencepiece(data: bytes, tables: Tables) -> dict[str, Any]:
     """Return what a SentencePiece model file says: pieces, scores, kinds, trainer and normalizer settings."""
+    document, found = _parse_sentencepiece(data)
+    tables.update(found)
+    return document
+
+
+@lru_cache(maxsize=4)
+def _parse_sentencepiece(data: bytes) -> tuple[dict[str, Any], Tables]:
+    tables = Tables()
     vocab: dict[str, int] = {}
     scores: list[Any] = []
     kinds: dict[str, str] = {}
@@ -218,7 +226,7 @@ def read_sentencepiece(data: bytes, tables: Tables) -> dict[str, Any]:
         if number < len(pieces) and kinds.get(pieces[number]) == "control":
             specials[name] = pieces[number]
     model = {"type": "sentencepiece", "vocab": tables.put(vocab), "scores": tables.put(scores)}
-    return {"model": model, "kinds": kinds, "specials": specials, **settings}
+    return {"model": model, "kinds": kinds, "specials": specials, **settings}, tables
 
 
 def read_document(name: str, data: bytes, tables: Tables) -> Any:
@@ -308,7 +316,9 @@ class _Transformers(Loaded):
             kwargs["gguf_file"] = gguf[0].name
         if loader == "slow":
             kwargs["use_fast"] = False
-        cls = transformers.AutoTokenizer if loader in ("auto", "slow") else getattr(transformers, loader)
+        # AutoTokenizer would want the model's config, and another package to read it from the file.
+        plain = transformers.PreTrainedTokenizerFast if gguf else transformers.AutoTokenizer
+        cls = plain if loader in ("auto", "slow") else getattr(transformers, loader)
         self.tokenizer = cls.from_pretrained(str(folder), local_files_only=True, **kwargs)
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class Snapshot:
     """What to call it in a report: a hub id, a folder's name."""
     revision: str | None
     """The commit it was taken at, 40 hex digits, where the source has commits."""
-    record: Mapping[str, Any]
+    record: Mapping[str, Any] = field(repr=False)
     """What :mod:`chatlab.revisions.recorder` wrote."""
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,7 +62,9 @@ def load_tokenizer(
         tokenizer = _load_gguf(found, options)
     else:
         path = found.place if found.place is not None and found.kind in ("folder", "file") else found.folder
-        tokenizer = _load_local(path, loader, options, name=None if path is found.place else found.name)
+        tokenizer = _load_local(
+            path, loader, options, repo_id=found.repo_id, name=None if path is found.place else found.name
+        )
     tokenizer.source = found
     return tokenizer
 
@@ -93,7 +96,9 @@ def as_tokenizer(tokenizer: Any) -> Tokenizer:
     )
 
 
-def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str | None = None) -> Tokenizer:
+def _load_local(
+    path: Path, loader: Loader, options: dict[str, Any], *, name: str | None = None, repo_id: str | None = None
+) -> Tokenizer:
     shown, name = name or path, name or _name(path)
     model = path if path.suffix == ".model" else path / "tokenizer.model"
     configured = path.is_dir() and any(
@@ -112,7 +117,7 @@ def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str |
                 return _of_json(path, name)
             if not configured:
                 _existing(model)
-            return _from_pretrained(path, options, name, bare_model=not configured)
+            return _from_pretrained(path, options, name, bare_model=not configured, repo_id=repo_id)
         if loader == "sentencepiece":
             from sentencepiece import SentencePieceProcessor
 
@@ -133,21 +138,27 @@ def _load_local(path: Path, loader: Loader, options: dict[str, Any], name: str |
 
 
 def _load_gguf(found: Source, options: dict[str, Any]) -> Tokenizer:
-    from transformers import AutoTokenizer
+    # AutoTokenizer would want the model's config, and another package to read it; the vocabulary needs neither.
+    from transformers import PreTrainedTokenizerFast
 
     try:
         return _of_transformers(
-            AutoTokenizer.from_pretrained(str(found.folder), gguf_file="model.gguf", **options), name=found.name
+            PreTrainedTokenizerFast.from_pretrained(str(found.folder), gguf_file="model.gguf", **options),
+            name=found.name,
         )
     except Exception as error:
         raise TokenizerLoadError(f"{found.name} holds no vocabulary that this transformers reads: {error}") from error
 
 
-def _from_pretrained(folder: Path, options: dict[str, Any], name: str, *, bare_model: bool) -> Tokenizer:
-    from transformers import AutoTokenizer, LlamaTokenizer
+def _from_pretrained(
+    folder: Path, options: dict[str, Any], name: str, *, bare_model: bool, repo_id: str | None
+) -> Tokenizer:
+    from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast
 
     # Without a config AutoTokenizer guesses a class that knows no dummy prefix; a bare .model is a Llama one here.
     cls = LlamaTokenizer if bare_model else AutoTokenizer
+    if repo_id is not None and chosen_by_name(repo_id):
+        cls = PreTrainedTokenizerFast
     tokenizer = _of_transformers(cls.from_pretrained(str(folder), **options), name=name)
     if tokenizer.vocab_len <= len(tokenizer.special_strs):
         # transformers makes a tokenizer of a config alone; it would read every text as nothing.
@@ -162,6 +173,14 @@ def _of_json(path: Path, name: str) -> Tokenizer:
     from transformers import PreTrainedTokenizerFast
 
     return _of_transformers(PreTrainedTokenizerFast(tokenizer_file=str(path)), name=name)
+
+
+def chosen_by_name(repo_id: str) -> bool:
+    """Whether transformers gives this repository its general class because of its name, which a folder does not have."""
+    from transformers.models.auto import tokenization_auto
+
+    patterns = getattr(tokenization_auto, "MODEL_IDS_TO_TOKENIZERS_BACKEND", ())
+    return any(fnmatch(repo_id.lower(), pattern) for pattern in patterns)
 
 
 def _of_transformers(tokenizer: Any, name: str | None = None) -> Tokenizer:

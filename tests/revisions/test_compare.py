@@ -82,6 +82,7 @@ def test_old_config_with_new_json_changes_raw_readers_only_and_says_so(mixed):
     assert rows["raw"].severity is Severity.BREAKING
     assert "raw loader it is BREAKING" in c.verdict
     assert "tokenizer_config.json shadows tokenizer.json in 12 flags" in " ".join(c.shadowing)
+    assert any("auto and raw loaders give other ids" in line for line in c.shadowing)
 
 
 def test_new_config_with_old_json_changes_the_auto_loader_only(tmp_path):

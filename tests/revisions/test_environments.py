@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import RevisionCompareError, VersionInstallError
 from chatlab.revisions import environments
-from chatlab.revisions.environments import Environment, compare_versions, matrix_of, snapshot_under
+from chatlab.revisions.environments import Environment, compare_versions, snapshot_under
+from chatlab.revisions.matrix import VersionMatrix, matrix_of
 from chatlab.revisions.severity import Severity
 from chatlab.revisions.snapshot import Snapshot, snapshot
 from chatlab.tokenizers.source import resolve
@@ -60,6 +62,11 @@ def test_two_versions_of_a_matrix_can_be_compared_whole(taken):
     assert m.compare("4.57.1", "5.23.0").severity is Severity.BREAKING
     with pytest.raises(RevisionCompareError, match=r"9\.9\.9"):
         m.compare("4.57.1", "9.9.9")
+
+
+def test_a_matrix_survives_json(taken):
+    m = matrix_of("x", "auto", taken)
+    assert VersionMatrix.from_dict(json.loads(json.dumps(m.to_dict()))) == m
 
 
 def test_a_matrix_is_shown_escaped(taken):

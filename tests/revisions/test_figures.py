@@ -5,7 +5,7 @@ from __future__ import annotations
 from chatlab.embedded import tokenizer_path
 from chatlab.plots import plot_probe_changes, plot_version_matrix
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.environments import matrix_of
+from chatlab.revisions.matrix import matrix_of
 from chatlab.revisions.snapshot import snapshot
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import sentencepiece
 from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.revisions.snapshot import snapshot
 from chatlab.testing_hub import Fault, LocalHub
 from chatlab.tokenizers.load import load_tokenizer
 from chatlab.tokenizers.source import UnpinnedWarning, file_warnings, is_tokenizer_file, resolve
@@ -367,6 +370,21 @@ def test_load_tokenizer_loads_the_files_of_the_commit(as_the_hub, story):
     assert old.encode_spans(text).token_ids != new.encode_spans(text).token_ids
 
 
+def test_a_class_that_transformers_chooses_by_the_name_is_kept(as_the_hub, monkeypatch):
+    """AutoTokenizer looks at the hub id; loaded from a folder alone the tokenizer would be of another class."""
+    from chatlab.tokenizers import load
+
+    classes, real = [], load._of_transformers
+    monkeypatch.setattr(
+        load, "_of_transformers", lambda t, name=None: classes.append(type(t).__name__) or real(t, name)
+    )
+    name, folder = "deepseek-ai/deepseek-coder-tiny", tokenizer_path("llama2-style/legacy")
+    commit = as_the_hub.commit(name, files_of(folder), "named")
+    load_tokenizer(name, commit)
+    load_tokenizer(folder)
+    assert classes == ["TokenizersBackend", "LlamaTokenizer"]
+
+
 def test_load_tokenizer_warns_of_a_branch_and_names_the_commit(as_the_hub, story):
     with pytest.warns(UnpinnedWarning, match=story[2]):
         tokenizer = load_tokenizer(REPO)
@@ -432,3 +450,89 @@ for revision in sys.argv[1:]:
     ).stdout.split()
     assert offline == online
     assert hub.requests == []
+
+
+# -- GGUF ----------------------------------------------------------------------------------------------------
+
+
+def write_gguf(path: Path, values: dict[str, object]) -> None:
+    """Write a GGUF file that holds metadata and no tensor (github.com/ggml-org/ggml, docs/gguf.md)."""
+
+    def text(value: str) -> bytes:
+        data = value.encode()
+        return struct.pack("<Q", len(data)) + data
+
+    def one(value: object) -> tuple[int, bytes]:
+        if isinstance(value, bool):
+            return 7, struct.pack("<?", value)
+        if isinstance(value, int):
+            return 4, struct.pack("<I", value)
+        if isinstance(value, float):
+            return 6, struct.pack("<f", value)
+        if isinstance(value, str):
+            return 8, text(value)
+        kinds = [one(item) for item in value]
+        return 9, struct.pack("<IQ", kinds[0][0], len(kinds)) + b"".join(data for _, data in kinds)
+
+    body = b"".join(text(key) + struct.pack("<I", one(value)[0]) + one(value)[1] for key, value in values.items())
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(values)) + body)
+
+
+@pytest.fixture
+def gguf(tmp_path):
+    model = sentencepiece.SentencePieceProcessor(
+        model_file=str(tokenizer_path("llama2-style/legacy") / "tokenizer.model")
+    )
+    ids = range(model.vocab_size())
+    kinds = [2 if model.is_unknown(i) else 3 if model.is_control(i) else 6 if model.is_byte(i) else 1 for i in ids]
+    shape = {
+        "context_length": 64,
+        "embedding_length": 8,
+        "block_count": 1,
+        "feed_forward_length": 8,
+        "attention.head_count": 2,
+    }
+    path = tmp_path / "tiny.gguf"
+    write_gguf(
+        path,
+        {
+            "general.architecture": "llama",
+            "general.name": "tiny",
+            **{f"llama.{key}": value for key, value in shape.items()},
+            "llama.attention.head_count_kv": 2,
+            "llama.rope.dimension_count": 4,
+            "llama.attention.layer_norm_rms_epsilon": 1e-5,
+            "llama.vocab_size": model.vocab_size(),
+            "tokenizer.ggml.model": "llama",
+            "tokenizer.ggml.tokens": [model.id_to_piece(i) for i in ids],
+            "tokenizer.ggml.scores": [float(model.get_score(i)) for i in ids],
+            "tokenizer.ggml.token_type": kinds,
+            "tokenizer.ggml.bos_token_id": 1,
+            "tokenizer.ggml.eos_token_id": 2,
+            "tokenizer.ggml.unknown_token_id": 0,
+        },
+    )
+    return path
+
+
+def test_the_vocabulary_of_a_gguf_file_is_read(gguf):
+    tokenizer = load_tokenizer(gguf)
+    assert tokenizer.source.kind == "gguf"
+    text = "Hello there, x = [1, 2]"
+    reference = sentencepiece.SentencePieceProcessor(
+        model_file=str(tokenizer_path("llama2-style/legacy") / "tokenizer.model")
+    )
+    assert tokenizer.encode_spans(text).token_ids == reference.encode(text)
+    assert tokenizer.decode(tokenizer.encode_spans(text).token_ids) == text
+
+
+def test_a_gguf_file_has_a_snapshot(gguf):
+    taken = snapshot(gguf, cache=False)
+    assert "error" not in taken.view("auto")
+    assert list(taken.record["files"]) == ["model.gguf"]
+
+
+def test_a_file_that_only_calls_itself_gguf_is_told_as_that(tmp_path):
+    (tmp_path / "no.gguf").write_bytes(b"GGUX" + bytes(100))
+    with pytest.raises(TokenizerLoadError, match=r"no\.gguf"):
+        load_tokenizer(tmp_path / "no.gguf")
