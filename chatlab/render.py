@@ -107,6 +107,16 @@ def image_html(source: str, alt: str) -> str:
     return f'<figure><img src="{escaped(source)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
+def details_html(summary: str, body: str) -> str:
+    """Return a part that opens on a click; ``body`` must be escaped already."""
+    return f"<details><summary>{html.escape(summary)}</summary>{body}</details>"
+
+
+def message_html(role: str, text: str, why: str) -> str:
+    """Return one message of a chat: who, how it ended, and the text with its line breaks."""
+    return f'<p><strong>{html.escape(role)}</strong> <em>{html.escape(why)}</em></p><pre dir="auto">{html.escape(text)}</pre>'
+
+
 PAGE_STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
