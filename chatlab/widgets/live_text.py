@@ -69,8 +69,13 @@ class LiveText:
         self, *, replacements: Replacements = (), stops: Iterable[str] = (), special_ids: Collection[int] = ()
     ) -> None:
         """Tell what the buffer before this text searches for and which ids are never shown: why text waits."""
+        self._explained: dict[str, Any] = {"replacements": replacements, "stops": stops, "special_ids": special_ids}
         self._scanner = Scanner(replacements, stops)
         self._special_ids = special_ids
+
+    def explain_as(self, other: LiveText) -> None:
+        """Know what another text's buffer searches for."""
+        self.explain(**other._explained)
 
     @property
     def text(self) -> str:

@@ -33,9 +33,10 @@ class Playback:
     run other cells meanwhile. An interrupt of the waiting cell stops the stream too; what came stays in the sinks.
     """
 
-    def __init__(self, source: Source, *sinks: Sink) -> None:
-        """Begin at once."""
+    def __init__(self, source: Source, *sinks: Sink, result: Callable[[], Any] | None = None) -> None:
+        """Begin at once; ``result`` makes what the waiting gives, in place of the source's own."""
         self._source = source
+        self._make_result = result
         self._sinks = sinks
         self._stopped = threading.Event()
         self._done = threading.Event()
@@ -62,6 +63,10 @@ class Playback:
         self._stopped.set()
         if hasattr(self._source, "stop"):
             self._source.stop()  # an engine that has not said its first token must hear it too
+
+    def finished(self, timeout: float | None = None) -> bool:
+        """Wait until the last sink has the end, ``timeout`` seconds at most; tell whether it has."""
+        return self._done.wait(timeout)
 
     def then(self, callback: Callable[[], object]) -> None:
         """Call back after the end, in the playback's thread; at once if it has ended."""
@@ -102,11 +107,13 @@ class Playback:
         """
         if self.error is not None:
             raise self.error
+        if self._make_result is not None:
+            return self._make_result()
         return self._source.result() if hasattr(self._source, "result") else self.text
 
     def _end_now(self) -> None:
         self.stop()
-        self._done.wait(1.0)  # so that the partial text stands before the traceback
+        self.finished(1.0)  # so that the partial text stands before the traceback
 
     def _run(self) -> None:
         started = time.monotonic()

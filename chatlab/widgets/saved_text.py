@@ -48,7 +48,7 @@ class SavedText(StaticView):
     @property
     def why(self) -> str:
         """Why it ended, in words."""
-        words = WHY.get(self.finish_reason or "", self.finish_reason or "streaming")
+        words = "streaming" if self.finish_reason is None else WHY.get(self.finish_reason, self.finish_reason)
         return f"{words}: {self.error}" if self.error else words
 
     def to_frame(self) -> pd.DataFrame:
@@ -58,7 +58,7 @@ class SavedText(StaticView):
         return pd.DataFrame(self.steps, columns=list(Step._fields))
 
     def __str__(self) -> str:
-        return f"{self.role} ({self.why}):\n{self.text}"
+        return f"{self.role}{f' ({self.why})' if self.why else ''}:\n{self.text}"
 
     def _body(self) -> str:
         return render.message_html(self.role, self.text, self.why) + self._tokens_html() + self._buffer_html()
@@ -89,6 +89,28 @@ class SavedText(StaticView):
         columns = ("step", "came in", "went out", "held back", "why")
         table = render.table_html(columns, rows, _capped("steps that held text back", len(held)))
         return render.details_html(f"text was held back at {len(held)} of {len(self.steps)} steps", table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript(StaticView):
+    """A dialogue that no longer moves."""
+
+    messages: tuple[SavedText, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a message: ``role``, ``text``, ``finish_reason``, ``tokens``."""
+        import pandas as pd
+
+        rows = [(m.role, m.text, m.finish_reason, len(m.steps)) for m in self.messages]
+        return pd.DataFrame(rows, columns=["role", "text", "finish_reason", "tokens"])
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.messages)) or "an empty transcript"
+
+    def _body(self) -> str:
+        turns = sum(message.role == "user" for message in self.messages)
+        inside = "".join(message._body() for message in self.messages)
+        return render.details_html(f"Transcript, {turns} {'turn' if turns == 1 else 'turns'}", inside)
 
 
 def _capped(what: str, count: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -166,6 +167,7 @@ class StreamView(LiveLog):
         super().__init__(show=show, label=label, flush_s=flush_s)
         self._replace = replace
         self._stopped = threading.Event()
+        self._on_stop: Callable[[], object] = lambda: None
         self._playback: Playback | None = None
         self._places: list[Place] = []
         self._text = self._new_text("assistant", **explain)
@@ -212,9 +214,15 @@ class StreamView(LiveLog):
         self._playback = Playback(source, self)
         return self._playback
 
+    def mirror(self, text: LiveText, stop: Callable[[], object]) -> None:
+        """Explain what waits as another view's text does, and let Stop reach its owner."""
+        self._text.explain_as(text)
+        self._on_stop = stop
+
     def stop(self) -> None:
         """End what is followed; a loop of your own sees :attr:`stopped`."""
         self._stopped.set()
+        self._on_stop()
         if self._playback is not None:
             self._playback.stop()
 
