@@ -98,9 +98,9 @@ class LiveText:
             self.finish_reason, self.error, self.seconds = finish_reason, error, seconds
 
     def steps(self, start: int = 0) -> list[Step]:
-        """Return the steps from number ``start`` on."""
+        """Return the steps from number ``start`` on; what a user wrote came in none."""
         self._read_pending()
-        return [self._step(new) for new in self._read[start:]]
+        return [] if self.role == "user" else [self._step(new) for new in self._read[start:]]
 
     def delta(self, *, with_steps: bool = False) -> dict[str, Any] | None:
         """Return what is new since the last message, ``None`` when nothing is."""

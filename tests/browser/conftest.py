@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tests.conftest import ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 ARTEFACTS = ROOT / "artefacts" / "screenshots"
+BLANK = '<!doctype html><html lang="en"><head><title>blank</title><link rel="icon" href="data:,"></head><body></body></html>'
 ARGUMENTS = [
     "--disable-background-networking",
     "--disable-component-update",
@@ -41,9 +42,9 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
-    """One headless browser for the whole session."""
+    """One headless browser for this folder: while it runs, Playwright holds the thread's event loop."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -58,6 +59,28 @@ def chromium() -> Iterator[Any]:
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def page(chromium: Any) -> Iterator[Any]:
+    """One page whose address is a blank document; a localhost page may use the clipboard."""
+    context = chromium.new_context()
+    page = context.new_page()
+    page.set_default_timeout(10_000)
+    page.route("http://localhost/**", lambda route: route.fulfill(content_type="text/html", body=BLANK))
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def blank_page(page: Any) -> Callable[[], Any]:
+    """Load the blank document again, which forgets what stood there."""
+
+    def load() -> Any:
+        page.goto("http://localhost/")
+        return page
+
+    return load
 
 
 @pytest.fixture

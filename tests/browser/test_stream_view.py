@@ -13,27 +13,16 @@ from tests.browser.bare import Bare
 STORY = ["Hello, ", "世界 ", "👍🏽", "🇯🇵", "\n\tdone", " e\u0301", "\u202eabc\u202c"]
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Any) -> Iterator[Any]:
-    context = chromium.new_context()
-    page = context.new_page()
-    page.set_default_timeout(10_000)
-    page.route("http://localhost/**", lambda route: route.fulfill(body="<!doctype html><html lang=en><title>x</title>"))
-    yield page
-    context.close()
-
-
 @pytest.fixture
-def bare(page: Any) -> Iterator[Callable[..., Bare]]:
+def bare(blank_page: Callable[[], Any]) -> Iterator[Callable[..., Bare]]:
     made = []
 
     def make(**options: Any) -> Bare:
-        page.goto("http://localhost/")
-        made.append(Bare(page, StreamView(**options, flush_s=1e6)))  # the test flushes
+        made.append(Bare(blank_page(), StreamView(**options, flush_s=1e6)))  # the test flushes
         return made[-1]
 
     yield make
-    assert [problem for bare in made for problem in bare.problems if "localhost" not in problem] == []
+    assert [problem for bare in made for problem in bare.problems] == []
 
 
 def test_the_text_of_the_page_is_the_text_of_the_kernel(bare: Callable[..., Bare]) -> None:
