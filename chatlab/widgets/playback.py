@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Source = Iterable["str | Delta"]
 """What can be played: ``chatlab.stream(...)``, or any iterable of text fragments."""
-_POLL_S = 0.05
+_POLL_S = 0.03
 
 
 class Sink(Protocol):
@@ -40,8 +40,6 @@ class Playback:
         self._sinks = sinks
         self._stopped = threading.Event()
         self._done = threading.Event()
-        self._lock = threading.Lock()
-        self._callbacks: list[Callable[[], object]] = []
         self.finish_reason: str | None = None
         self.error: BaseException | None = None
         """What the source raised."""
@@ -68,14 +66,6 @@ class Playback:
         """Wait until the last sink has the end, ``timeout`` seconds at most; tell whether it has."""
         return self._done.wait(timeout)
 
-    def then(self, callback: Callable[[], object]) -> None:
-        """Call back after the end, in the playback's thread; at once if it has ended."""
-        with self._lock:
-            if not self._done.is_set():
-                self._callbacks.append(callback)
-                return
-        callback()
-
     def wait(self) -> Any:
         """Wait in this thread and return the result; a keyboard interrupt stops the stream and goes on its way."""
         try:
@@ -90,10 +80,9 @@ class Playback:
         return self._wait().__await__()
 
     async def _wait(self) -> Any:
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-        self.then(lambda: loop.call_soon_threadsafe(ended.set))
         try:
-            await ended.wait()
+            while not self._done.is_set():  # a sleeping loop would not hear the kernel's interrupt
+                await asyncio.sleep(_POLL_S)
         except BaseException:  # the cell was interrupted, or its task cancelled
             self._end_now()
             raise
@@ -124,10 +113,7 @@ class Playback:
         error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
         for sink in self._sinks:
             sink.finish(self.finish_reason, error=error, seconds=time.monotonic() - started)
-        with self._lock:
-            self._done.set()
-        for callback in self._callbacks:
-            callback()
+        self._done.set()
 
     def _read(self) -> str:
         finish_reason = "eos"
