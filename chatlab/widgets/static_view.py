@@ -15,6 +15,7 @@ STYLE = """
 .chatlab del { background: #d55e0033; text-decoration: line-through; }
 .chatlab pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 30em; overflow: auto; }
 .chatlab td { text-align: left !important; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere; }
+.chatlab td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; }
 .chatlab th { text-align: left !important; } .chatlab caption { text-align: left; font-weight: bold; }
 """
 """Colour for those who see it; a code host drops it, and the tags still tell."""
@@ -30,7 +31,11 @@ class StaticView:
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **_: Any) -> Bundle:
-        return {"text/plain": str(self), "text/html": styled(self._body())}
+        return {"text/plain": str(self), "text/html": self.html()}
+
+    def html(self) -> str:
+        """Return the escaped HTML of a cell's output."""
+        return styled(self._body())
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write a page that needs nothing else and loads nothing else; an interrupted write leaves the old file."""

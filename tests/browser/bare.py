@@ -80,6 +80,12 @@ class Bare:
                 "new Promise((done) => setTimeout(() => requestAnimationFrame(() => setTimeout(done)), 5))"
             )
 
+    def exchange_deltas(self) -> None:
+        """Carry what is new to the view, in one trip and without waiting for it to be drawn."""
+        self.widget.flush()
+        waiting, self._waiting = self._waiting, []
+        self.page.evaluate("(all) => all.forEach((content) => model.receive(content, []))", [c for c, _ in waiting])
+
     def text(self, view: int = 0, message: int = -1) -> str:
         return self.page.evaluate(
             "([view, message]) => [...views[view].el.querySelectorAll('.cl-text')].at(message)?.textContent ?? ''",
