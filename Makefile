@@ -4,7 +4,7 @@ BIN := .venv/bin
 REAL ?= ../shared/real
 STAMP := .venv/.installed
 
-.PHONY: demo test lab bench check format notebooks data clean
+.PHONY: demo test browser lab bench check format notebooks data clean
 
 # Installed anew only when the dependency lists change.
 $(STAMP): pyproject.toml constraints.txt
@@ -16,8 +16,16 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/chatlab drift --replies model --out out/demo; test $$? -eq 1  # 1: drift was found, as it should be
 
-test: $(STAMP)
+test: $(STAMP) browser
 	$(BIN)/python -m pytest --real=$(REAL)
+
+# A browser and a Japanese font for tests/browser, where the machine lacks them and lets us add them.
+browser:
+	@if command -v chromium chromium-browser google-chrome >/dev/null && fc-list :lang=ja 2>/dev/null | grep -q .; then :; \
+	elif command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
+	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-ipafont-gothic fontconfig) >/dev/null 2>&1 \
+	  || echo "no browser could be installed: tests/browser will say what they skip"; \
+	else echo "no Chromium or no Japanese font: install chromium and fonts-ipafont-gothic for tests/browser"; fi
 
 lab: $(STAMP)
 	$(BIN)/chatlab lab

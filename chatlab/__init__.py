@@ -17,14 +17,18 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AbstractChatPrompt",
+    "ChatPanel",
     "ChatPromptMetaLlamaLlama2Chat",
     "ChatTemplatePrompt",
     "ChatlabError",
+    "EchoView",
     "LocalEngine",
     "RemoteEngine",
+    "RevisionView",
     "RoleType",
     "SamplingParams",
     "SentenceStop",
+    "StreamView",
     "StreamingDetokenizer",
     "TokFlow",
     "astream",
@@ -42,14 +46,18 @@ __all__ = [
 
 _HOME = {
     "AbstractChatPrompt": "prompts.base",
+    "ChatPanel": "widgets.chat_panel",
     "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
     "ChatTemplatePrompt": "prompts.chat_template",
     "ChatlabError": "errors",
+    "EchoView": "widgets.echo_view",
     "LocalEngine": "engines.local",
     "RemoteEngine": "engines.remote",
+    "RevisionView": "widgets.revision_view",
     "RoleType": "prompts.base",
     "SamplingParams": "engines.sampling",
     "SentenceStop": "buffering.sentence_stop",
+    "StreamView": "widgets.stream_view",
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
     "astream": "streaming.stream",
@@ -88,6 +96,10 @@ if TYPE_CHECKING:
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
+    from chatlab.widgets.chat_panel import ChatPanel as ChatPanel
+    from chatlab.widgets.echo_view import EchoView as EchoView
+    from chatlab.widgets.revision_view import RevisionView as RevisionView
+    from chatlab.widgets.stream_view import StreamView as StreamView
 
 
 def __getattr__(name: str) -> Any:

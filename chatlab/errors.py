@@ -29,6 +29,7 @@
     │       ├── RemoteBusy     it is full (429, 503); ``retry_after`` says for how long
     │       ├── RemoteCut      the stream ended without its mark of an end, so the answer is not whole
     │       └── RemoteLacks    it cannot give what was asked for, such as token ids
+    ├── ChatBusy               a reply is streaming: a chat answers one question at a time
     ├── RevisionCompareError   two revisions could not be compared
     │   ├── VersionInstallError an environment with another library version cannot be made
     │   └── LockError          a lock file is damaged, unsafe, newer, or lacks the alias (also ValueError)
@@ -162,6 +163,10 @@ class RemoteCut(RemoteError):
 
 class RemoteLacks(RemoteError):
     """A server cannot give what was asked for."""
+
+
+class ChatBusy(ChatlabError):
+    """A reply is streaming, and a chat answers one question at a time."""
 
 
 class RevisionCompareError(ChatlabError):

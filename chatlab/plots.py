@@ -7,12 +7,14 @@ import itertools
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from chatlab.buffering.trace import BufferTrace
+    from chatlab.echo.trace import EchoTrace
     from chatlab.revisions.comparison import Comparison
     from chatlab.revisions.matrix import VersionMatrix
 
@@ -99,6 +101,31 @@ def plot_causes(causes: pd.DataFrame) -> Drawing:
     axes.bar_label(bars, fmt="{:,.0f}", padding=3)
     axes.set(xlabel="edits in the traced prompts", title="Why the echo differs")
     axes.margins(x=0.12)
+    return figure
+
+
+def plot_echo(trace: EchoTrace) -> Drawing:
+    """Draw how the echo runs away from the prompt, edit by edit; each cause has its own colour and mark.
+
+    Args:
+        trace: from ``trace_echo``.
+    """
+    figure, axes = _new(8, 3.2)
+    edits = trace.edits
+    offsets = [0, *(edit.prompt_span[0] for edit in edits), len(trace.prompt)]
+    drifts = list(itertools.accumulate((edit.drift for edit in edits), initial=0))
+    axes.step(offsets, [*drifts, drifts[-1]], where="post", color=GREY, linewidth=1)
+    styles = itertools.cycle(zip((BLUE, ORANGE, GREEN, "black"), "osD^", strict=True))
+    for cause, (colour, mark) in zip(trace.cause_counts(), styles, strict=False):
+        places = [
+            (edit.prompt_span[0], drift) for edit, drift in zip(edits, drifts[1:], strict=True) if edit.cause is cause
+        ]
+        axes.plot(*zip(*places, strict=True), mark, color=colour, linestyle="none", label=f"{cause} ({len(places)})")
+    axes.axhline(0, color=GREY, linewidth=0.6, linestyle=":")
+    axes.set(xlabel="prompt (characters)", ylabel="drift (characters)", title="Where the echo leaves the prompt")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    if edits:
+        axes.legend(loc="upper left", frameon=False)
     return figure
 
 

@@ -23,13 +23,30 @@ _DISTURBING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories of control and format characters, lone surrogates, and separators of lines and paragraphs."""
 
 
+Kind = Literal["same", "del", "ins"]
+
+
 class Part(NamedTuple):
     """A run of a diff: text both sides share, text only the prompt has, text only the echo has."""
 
-    kind: Literal["same", "del", "ins"]
+    kind: Kind
     text: str
     note: str = ""
     """Shown on hover: the cause and the cure."""
+
+
+class Chip(NamedTuple):
+    """One token: its vocabulary entry, its id, and whether only one side has it."""
+
+    piece: str
+    token_id: int
+    kind: Kind = "same"
+
+
+class Chips(NamedTuple):
+    """Tokens in a row."""
+
+    chips: tuple[Chip, ...]
 
 
 def visible(text: str) -> str:
@@ -68,14 +85,14 @@ def diff_text(parts: Iterable[Part], context_len: int | None = None) -> str:
 
 def diff_html(parts: Iterable[Part], context_len: int | None = None) -> str:
     """Return the same diff as ``<pre>`` with ``<del>`` and ``<ins>``; notes become ``title``."""
-    out = []
-    for kind, text, note in parts:
-        if kind == "same":
-            out.append(escaped(_cut(text, context_len)))
-        else:
-            title = f' title="{escaped(note)}"' if note else ""
-            out.append(f"<{kind}{title}>{escaped(visible(text))}</{kind}>")
-    return f"<pre>{''.join(out)}</pre>"
+    return f"<pre>{_parts_html(short_parts(parts, context_len))}</pre>"
+
+
+def short_parts(parts: Iterable[Part], context_len: int | None, *, all_kinds: bool = False) -> list[Part]:
+    """Return a diff whose long shared runs, or all its long runs, keep ``context_len`` characters a side."""
+    return [
+        part._replace(text=_cut(part.text, context_len)) if all_kinds or part.kind == "same" else part for part in parts
+    ]
 
 
 def escaped(text: object) -> str:
@@ -84,9 +101,9 @@ def escaped(text: object) -> str:
 
 
 def table_html(columns: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> str:
-    """Return a plain escaped table."""
+    """Return a plain escaped table; a cell may be a list of :class:`Part`, or :class:`Chips`."""
     head = "".join(f'<th scope="col">{escaped(column)}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_cell_html(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     title = f"<caption>{escaped(caption)}</caption>" if caption else ""
     return f"<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -107,12 +124,22 @@ def image_html(source: str, alt: str) -> str:
     return f'<figure><img src="{escaped(source)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
+def details_html(summary: str, body: str) -> str:
+    """Return a part that opens on a click; ``body`` must be escaped already."""
+    return f"<details><summary>{escaped(summary)}</summary>{body}</details>"
+
+
+def message_html(role: str, text: str, why: str) -> str:
+    """Return one message of a chat: who, how it ended, and the text with its line breaks."""
+    return f'<p><strong>{escaped(role)}</strong> <em>{escaped(why)}</em></p><pre dir="auto">{escaped(text)}</pre>'
+
+
 PAGE_STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; font-weight: bold; }
 th, td { border: 1px solid #8888; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-td { font-variant-numeric: tabular-nums; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; } td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 ins { text-decoration: underline; background: #0072b233; } del { background: #d55e0033; } img { max-width: 100%; }
 """
 
@@ -126,6 +153,30 @@ def page_html(title: str, body: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escaped(title)}</title><style>{PAGE_STYLE}</style></head><body><main>{body}</main></body></html>\n"
     )
+
+
+def _cell_html(cell: object) -> str:
+    if isinstance(cell, Chips):
+        return " ".join(map(_chip_html, cell.chips))
+    if isinstance(cell, list):
+        return _parts_html(cell)
+    return escaped(str(cell))
+
+
+def _parts_html(parts: Iterable[Part]) -> str:
+    out = []
+    for kind, text, note in parts:
+        if kind == "same":
+            out.append(escaped(text))
+        else:
+            title = f' title="{escaped(note)}"' if note else ""
+            out.append(f"<{kind}{title}>{escaped(visible(text))}</{kind}>")
+    return "".join(out)
+
+
+def _chip_html(chip: Chip) -> str:
+    code = f"<code>{escaped(visible(chip.piece))}</code><sub>{chip.token_id}</sub>"
+    return code if chip.kind == "same" else f"<{chip.kind}>{code}</{chip.kind}>"
 
 
 def _cut(text: str, context_len: int | None) -> str:

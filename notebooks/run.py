@@ -37,6 +37,7 @@ PICTURE_TOLERANCE = 0.1
 """A picture's sides may differ by this share: labels are as wide as the machine's font."""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+STATIC_FORMS = {"text/html", "image/png"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -140,7 +141,7 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
             if output.output_type == "execute_result":
                 output.execution_count = cell.execution_count
             data = output.get("data", {})
-            if WIDGET_VIEW in data and "text/html" in data:
+            if WIDGET_VIEW in data and STATIC_FORMS & data.keys():
                 del data[WIDGET_VIEW]
 
 
@@ -169,7 +170,7 @@ def broken_rules(notebook: nbformat.NotebookNode) -> Iterator[str]:
         if len(text) > OUTPUT_LIMIT:
             yield f"{where}: an output has {len(text):,} bytes; the limit is {OUTPUT_LIMIT:,}"
         if WIDGET_VIEW in output.get("data", {}):
-            yield f"{where}: a widget without a text/html form, which would vanish from the saved file"
+            yield f"{where}: a widget without a still form (text/html or image/png), which would vanish from the saved file"
         for folder in private_folders():
             if folder in text:
                 yield f"{where}: an output names a folder of this machine: {folder}"

@@ -102,7 +102,7 @@ def test_the_check_sees_a_changed_output(run: ModuleType, written: Path, old: st
         ("1 / 0", "ZeroDivisionError"),
         ("import os; print(os.path.expanduser('~') + '/x')", "a folder of this machine"),
         ("print('x' * 300_000)", "the limit is 200,000"),
-        ("import ipywidgets; ipywidgets.IntSlider()", "a widget without a text/html form"),
+        ("import ipywidgets; ipywidgets.IntSlider()", "a widget without a still form"),
     ],
 )
 def test_what_must_not_be_committed_is_refused_and_nothing_is_written(

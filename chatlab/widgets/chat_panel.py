@@ -1,0 +1,292 @@
+"""A chat beside the code: type, watch, stop, look at tokens; or ask from a cell."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+
+from chatlab import render
+from chatlab.engines.engine import Engine
+from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import ChatBusy, ChatlabError, RoleOrderError
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.content import RoleType
+from chatlab.streaming.reply import StreamResult
+from chatlab.streaming.stream import TextStream, stream
+from chatlab.widgets.assets import asset
+from chatlab.widgets.engine_chat import ROLES, EngineChat
+from chatlab.widgets.live_text import LiveText
+from chatlab.widgets.playback import Playback, Sink
+from chatlab.widgets.saved_text import SavedText, Transcript
+from chatlab.widgets.static_view import Place, in_kernel
+from chatlab.widgets.stream_view import FLUSH_S, LiveLog, StreamView
+
+if TYPE_CHECKING:
+    from chatlab.streaming.reply import Delta
+
+SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
+"""The sampling controls of the panel, by their names in :class:`SamplingParams`."""
+_TITLE = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatReply(SavedText):
+    """One answered question, ready to be looked at and saved."""
+
+    result: StreamResult
+    """Ids, log probabilities, timings, seed: what :func:`chatlab.stream` returns."""
+
+
+class ChatPanel(LiveLog):
+    """A chat with an engine, as a panel and from code; both share one history.
+
+    >>> from chatlab.testing import ScriptedEngine
+    >>> from chatlab import ChatPromptMetaLlamaLlama2Chat
+    >>> chat = ChatPanel(ScriptedEngine("Hello you!"), ChatPromptMetaLlamaLlama2Chat())
+    >>> reply = chat.ask_sync("Hi", view=False)
+    >>> reply.text, reply.finish_reason, chat.transcript.to_frame()["role"].tolist()
+    ('Hello you!', 'eos', ['user', 'assistant'])
+
+    In a notebook a cell that ends in ``chat`` shows the panel, and ``reply = await chat.ask("…")`` asks from a cell:
+    the kernel stays free, Stop and the kernel's interrupt end it, and what came is kept with the reason. The
+    generation runs in a thread, so the panel's own buttons return at once.
+
+    Args:
+        engine: what answers.
+        prompt: the history to go on from; left out, a new one in the chat template of the engine's model. It is
+            copied, so yours does not change; :attr:`prompt` is the current one.
+        params: where the sampling controls begin.
+        system_prompt: instructions before the first question.
+        show: ``text``, ``tokens`` or ``buffer``; the reader can switch. Replies that begin under the last two ask
+            the engine for log probabilities.
+        flush_s: seconds between two messages to the browser.
+        options: what else :func:`chatlab.stream` takes, such as ``overflow="drop_turns"``.
+    """
+
+    settings = traitlets.Dict().tag(sync=True)
+    """System prompt and sampling controls, as the panel shows them."""
+
+    _esm = asset("log.js", "chat_panel.js")
+
+    def __init__(
+        self,
+        engine: Engine,
+        prompt: AbstractChatPrompt | None = None,
+        params: SamplingParams | None = None,
+        *,
+        system_prompt: str | None = None,
+        show: str = "text",
+        flush_s: float = FLUSH_S,
+        **options: Any,
+    ) -> None:
+        self.engine = engine
+        self.prompt: AbstractChatPrompt = EngineChat() if prompt is None else prompt.copy()
+        """The history so far."""
+        self._params = params or SamplingParams()
+        self._options = options
+        self._playback: Playback | None = None
+        self._places: list[Place] = []
+        system = system_prompt if system_prompt is not None else self.prompt.get_system_prompt()
+        settings = {"system": system or "", **{name: getattr(self._params, name) for name in SETTINGS}}
+        super().__init__(show=show, label="Chat", flush_s=flush_s, settings=settings)
+        self._show_history()
+
+    @property
+    def running(self) -> bool:
+        """Whether a reply is streaming."""
+        return self._playback is not None and not self._playback.done
+
+    @property
+    def params(self) -> SamplingParams:
+        """The sampling parameters as the controls stand.
+
+        Raises:
+            SamplingError: a control is out of its bounds.
+        """
+        chosen = {name: self.settings[name] for name in SETTINGS if name in self.settings}
+        if self.show != "text" and self._params.logprobs is None:
+            chosen["logprobs"] = 0
+        return SamplingParams.from_dict(self._params.to_dict() | chosen)
+
+    @property
+    def transcript(self) -> Transcript:
+        """The dialogue so far, ready to be looked at and saved."""
+        return Transcript(messages=tuple(SavedText.of(text) for text in self._texts.values()))
+
+    def ask(self, message: str, *, view: bool = True) -> Playback:
+        """Ask, and return at once; ``await`` it, or ``.wait()``, for the :class:`ChatReply`.
+
+        Args:
+            message: what to ask.
+            view: show the reply in the cell as it streams, too.
+
+        Raises:
+            ChatBusy: a reply is streaming.
+            ChatlabError: the parameters or the prompt are refused; nothing has changed then.
+        """
+        self._check_free()
+        prompt = self._copy_of_prompt()
+        prompt.add_requester_msg(message)
+        question = self._message("user", message)
+        return self._answer(prompt, [question], view=view)
+
+    def ask_sync(self, message: str, *, view: bool = True) -> ChatReply:
+        """Ask and wait: for scripts, where the reply is printed as it comes.
+
+        In a notebook a cell that waits so can be stopped by the kernel's interrupt only; prefer ``await chat.ask(…)``.
+        """
+        reply: ChatReply = self.ask(message, view=view).wait()
+        return reply
+
+    def regenerate(self, *, view: bool = False) -> Playback:
+        """Answer the last question again; the former answer leaves the history.
+
+        Raises:
+            ChatBusy: a reply is streaming.
+            RoleOrderError: nothing was asked.
+        """
+        self._check_free()
+        prompt = self._copy_of_prompt()
+        if not prompt.get_history() or prompt.get_history()[-1].role_type is not RoleType.RESPONDER:
+            raise RoleOrderError("there is no reply to give again: ask something first")
+        prompt.remove_last_message()
+        return self._answer(prompt, [], view=view, again=True)
+
+    def clear(self) -> None:
+        """Forget the dialogue; the system prompt and the controls stay. A reply under way is stopped first."""
+        if self._playback is not None:
+            self._playback.stop()
+            self._playback.finished(1.0)
+        self.prompt = self.prompt.copy()
+        self.prompt.clear_history()
+        self._show_history()
+
+    def stop(self) -> None:
+        """End the reply under way; the text so far stays in the history."""
+        if self._playback is not None:
+            self._playback.stop()
+
+    def _answer(
+        self, prompt: AbstractChatPrompt, questions: list[LiveText], *, view: bool, again: bool = False
+    ) -> Playback:
+        """Stream a reply into the panel, the cell and the history; all that can be refused comes first."""
+        asked = prompt.messages() if isinstance(prompt, EngineChat) else prompt
+        source = stream(asked, self.engine, self.params, **self._options)
+        request = source.request
+        reply = self._new_text(
+            "assistant",
+            replacements=request.replacements,
+            stops=request.params.stop,
+            special_ids=request.special_ids,
+        )
+        if again:
+            self._texts.popitem()
+            self._send_all()
+        for text in [*questions, reply]:
+            self._begin(text)
+        self.prompt = prompt
+        if isinstance(prompt, EngineChat):
+            prompt.add_responder_msg(None)
+        sinks: list[Sink] = [_Turn(self, reply)]
+        if view:
+            sinks.append(self._cell_view(reply) if in_kernel() else _Printer())
+        self._playback = Playback(source, *sinks, result=lambda: _reply(reply, source))
+        return self._playback
+
+    def _cell_view(self, reply: LiveText) -> StreamView:
+        view = StreamView(show=self.show, flush_s=self._flush_s)
+        view.mirror(reply, self.stop)
+        view._ipython_display_()
+        return view
+
+    def _check_free(self) -> None:
+        if self.running:
+            raise ChatBusy("a reply is streaming: stop it first, or wait for it")
+
+    def _copy_of_prompt(self) -> AbstractChatPrompt:
+        prompt = self.prompt.copy()
+        prompt.set_system_prompt(self.settings.get("system") or None)
+        return prompt
+
+    def _message(self, role: str, message: str) -> LiveText:
+        text = self._new_text(role)
+        text.put(message)
+        text.finish("")
+        return text
+
+    def _show_history(self) -> None:
+        """Draw what the prompt holds; a reply that is still open is not shown."""
+        with self._sending:
+            self._texts.clear()
+            for content in self.prompt.get_history():
+                if content.message is not None:
+                    text = self._message(ROLES[content.role_type], content.message)
+                    self._texts[text.message_id] = text
+            self._send_all()
+        self._save()
+
+    def _save(self) -> None:
+        for place in self._places:
+            place.replace(self.transcript._repr_mimebundle_())
+
+    def _ipython_display_(self) -> None:
+        data, _ = self._repr_mimebundle_()
+        Place({**data, "text/plain": _TITLE, "text/html": render.paragraph_html(_TITLE)})
+        self._places.append(Place(self.transcript._repr_mimebundle_()))
+
+    def _on_message(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
+        actions = {
+            "send": lambda: self.ask(str(content.get("text", "")), view=False),
+            "regenerate": self.regenerate,
+            "clear": self.clear,
+        }
+        action = actions.get(content.get("kind", ""))
+        if action is None:
+            super()._on_message(widget, content, buffers)
+            return
+        try:
+            action()
+        except ChatlabError as error:
+            self.send({"kind": "refused", "why": str(error), "text": content.get("text", "")})
+
+
+class _Turn:
+    """The panel's side of one reply."""
+
+    def __init__(self, panel: ChatPanel, text: LiveText) -> None:
+        self._panel, self._text = panel, text
+
+    def put(self, new: str | Delta) -> None:
+        self._panel._put(self._text, new)
+
+    def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
+        if isinstance(self._panel.prompt, EngineChat):  # a prompt class is filled by the stream itself
+            self._panel.prompt.set_responder_last_msg(self._text.text)
+        self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
+        self._panel._save()
+
+
+class _Printer:
+    """A reply on a terminal."""
+
+    def __init__(self) -> None:
+        self._flushed = 0.0
+
+    def put(self, new: str | Delta) -> None:
+        now = time.monotonic()
+        late = now - self._flushed > FLUSH_S
+        print(new if isinstance(new, str) else new.text, end="", flush=late)
+        if late:
+            self._flushed = now
+
+    def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
+        print(f" [{error}]" if error else "", flush=True)
+
+
+def _reply(text: LiveText, source: TextStream) -> ChatReply:
+    result = source.result()
+    saved = SavedText.of(text)
+    return ChatReply(**{name: getattr(saved, name) for name in saved.__dataclass_fields__}, result=result)

@@ -1,0 +1,77 @@
+"""Drift over many dialogues, by tokenizer, strategy, turn and the reply's first piece: pick, and the figures follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from chatlab.echo.summary import DriftTally
+from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
+from chatlab.widgets.static_view import Bundle
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "all"
+
+
+class DriftExplorer(ipywidgets.VBox):  # type: ignore[misc]
+    """Controls above two figures of a drift table and one line that says how many replies are wrong.
+
+    Args:
+        frames: what ``measure_drift`` gave; by name, to compare tokenizers.
+    """
+
+    def __init__(self, frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
+        self._frames = dict(frames) if isinstance(frames, Mapping) else {"tokenizer": frames}
+        turns = sorted({int(turn) for frame in self._frames.values() for turn in frame["turn"].unique()})
+        strategies = list(dict.fromkeys(s for frame in self._frames.values() for s in frame["strategy"].unique()))
+        self.tokenizer = ipywidgets.Dropdown(options=list(self._frames), description="Tokenizer")
+        self.strategy = ipywidgets.Dropdown(options=[ALL, *strategies], description="Cut")
+        self.turn = ipywidgets.Dropdown(options=[ALL, *map(str, turns)], description="Turn")
+        self.first_piece = ipywidgets.Dropdown(options=[ALL, "space", "no space"], description="First piece")
+        self._images = (_image("Echo drift by turn"), _image("Wrong replies by way of cutting"))
+        self._line = ipywidgets.Label()
+        controls = (self.tokenizer, self.strategy, self.turn, self.first_piece)
+        for control in controls:
+            control.observe(lambda _: self._draw(), "value")
+        self._draw()
+        rows = {"flex_flow": "row wrap"}
+        super().__init__(
+            [ipywidgets.HBox(controls, layout=rows), self._line, ipywidgets.HBox(self._images, layout=rows)]
+        )
+
+    def chosen(self) -> pd.DataFrame:
+        """Return the rows of the table that the controls choose."""
+        frame = self._frames[self.tokenizer.value]
+        if self.strategy.value != ALL:
+            frame = frame[frame["strategy"] == self.strategy.value]
+        if self.turn.value != ALL:
+            frame = frame[frame["turn"] == int(self.turn.value)]
+        if self.first_piece.value != ALL:
+            frame = frame[frame["first_piece_space"] == (self.first_piece.value == "space")]
+        return frame
+
+    def summary(self) -> str:
+        """Return one line: how many replies the chosen cuts spoil."""
+        frame = self.chosen()
+        wrong = int((frame["effect"] != "exact").sum())
+        share = wrong / len(frame) if len(frame) else 0.0
+        return f"{wrong:,} of {len(frame):,} replies are wrong ({share:.1%})"
+
+    def _draw(self) -> None:
+        tally = DriftTally([self.chosen()])
+        self._images[0].value = plot_drift_by_turn(tally.by_turn()).png()
+        self._images[1].value = plot_wrong_replies(tally.by_first_piece()).png()
+        self._line.value = self.summary()
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Bundle:
+        live = super()._repr_mimebundle_(**kwargs)
+        still = {"text/plain": self.summary(), "image/png": self._images[0].value}
+        return {**(live[0] if isinstance(live, tuple) else live), **still}
+
+
+def _image(alt: str) -> Any:
+    return ipywidgets.Image(format="png", tooltip=alt, layout={"max_width": "100%"})

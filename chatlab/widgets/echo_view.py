@@ -1,0 +1,169 @@
+"""The prompt against its echo, and what each way of cutting makes of a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from chatlab import render
+from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
+from chatlab.echo.trace import EchoTrace, trace_echo
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.tokenizers.load import as_tokenizer
+from chatlab.widgets.static_view import StaticView
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+CONTEXT_LEN = 400
+"""Characters shown on each side of a long stretch that both texts share."""
+REPLY_CONTEXT_LEN = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What one strategy makes of the reply."""
+
+    strategy: CutStrategy
+    reply: str
+    """The true reply, stripped where the strategy strips."""
+    result: str
+    outcome: Outcome
+
+    def parts(self) -> list[render.Part]:
+        """Return the true reply against the result: what the cut ate is deleted, what leaked in is inserted.
+
+        Long runs are shortened.
+        """
+        return render.short_parts(difference(self.reply, self.result), REPLY_CONTEXT_LEN, all_kinds=True)
+
+
+class EchoView(StaticView):
+    """An echo trace to look at: the diff, the table of edits, and the cuts of a reply.
+
+    >>> from tokenizers import Tokenizer, decoders, models, normalizers
+    >>> lower = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
+    >>> lower.normalizer, lower.decoder = normalizers.Lowercase(), decoders.Fuse()
+    >>> view = EchoView.of_reply(lower, "aB", "ba")
+    >>> [(cut.strategy.name, cut.outcome.effect) for cut in view.cuts if cut.outcome.effect != "exact"]
+    [('remove_prefix', 'leaks'), ('last_marker', 'leaks')]
+
+    Args:
+        trace: from ``trace_echo``.
+        case: one generation after that prompt, from ``make_case``; :meth:`of_reply` makes both.
+    """
+
+    title = "Prompt and echo"
+
+    def __init__(self, trace: EchoTrace, case: CutCase | None = None) -> None:
+        self.trace = trace
+        self.cuts: tuple[Cut, ...] = () if case is None else tuple(_cuts(case))
+        """What each strategy makes of the reply, wrong ones first; empty without a reply."""
+
+    @classmethod
+    def of_reply(
+        cls, tokenizer: Any, prompt: str | AbstractChatPrompt, reply: str | Sequence[int], **options: Any
+    ) -> Self:
+        """Trace a prompt and cut a reply to it.
+
+        Args:
+            tokenizer: whatever ``trace_echo`` takes.
+            prompt: a text, or a prompt class, whose own rule for the length of the echo then takes part.
+            reply: the output ids; or a text, which is encoded by itself.
+            options: of ``trace_echo``.
+
+        Raises:
+            EncodeError: the prompt is not text a tokenizer can take.
+            TokenizerLoadError: ``tokenizer`` is none.
+        """
+        reader = as_tokenizer(tokenizer)
+        trace = trace_echo(reader, prompt, **options)
+        output_ids = reader.encode(reply) if isinstance(reply, str) else list(reply)
+        chat = prompt if isinstance(prompt, AbstractChatPrompt) else None
+        return cls(trace, make_case(reader, trace.token_ids, output_ids, prompt_text=trace.prompt, prompt=chat))
+
+    def figure(self) -> Figure:
+        """Draw the drift along the prompt, edit by edit."""
+        from chatlab.plots import plot_echo
+
+        return plot_echo(self.trace)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row an edit."""
+        return self.trace.to_frame()
+
+    def cuts_frame(self) -> pd.DataFrame:
+        """Return one row a strategy: ``strategy``, ``effect``, ``effect_len``, ``first_wrong_offset``, ``result``."""
+        import pandas as pd
+
+        rows = [(cut.strategy.name, *cut.outcome, cut.result) for cut in self.cuts]
+        return pd.DataFrame(rows, columns=["strategy", *Outcome._fields, "result"])
+
+    def __str__(self) -> str:
+        lines = [f"{cut.strategy.name}: {_effect(cut)}: {render.diff_text(cut.parts())}" for cut in self.cuts]
+        return "\n".join([str(self.trace), *lines])
+
+    def _body(self) -> str:
+        trace = self.trace
+        body = render.paragraph_html(trace.summary()) + render.diff_html(trace.parts(), context_len=CONTEXT_LEN)
+        if trace.edits:
+            columns = ["at", "prompt", "echo", "token", "cause", "proof", "cure"]
+            body += render.table_html(columns, self._edit_rows(), "Each edit, the token that did it, why, what to do")
+        if self.cuts:
+            rows = [
+                (
+                    cut.strategy.name,
+                    _effect(cut),
+                    cut.parts(),
+                    cut.strategy.description,
+                )
+                for cut in self.cuts
+            ]
+            caption = "The reply after each way of cutting the echo: what is struck out was eaten, what is underlined leaked in"
+            body += render.table_html(["cut", "effect", "reply", "how it cuts"], rows, caption)
+        return body
+
+    def _edit_rows(self) -> Iterator[tuple[object, ...]]:
+        for edit in self.trace.edits:
+            yield (
+                edit.prompt_span[0],
+                [render.Part("del", edit.prompt_text)] if edit.prompt_text else "",
+                [render.Part("ins", edit.echo_text)] if edit.echo_text else "",
+                f"{edit.token_index}: {render.visible(edit.piece)}" if edit.token_index >= 0 else "",
+                " with ".join(map(str, (edit.cause, *edit.also))),
+                edit.evidence.changed if edit.evidence else "none found",
+                edit.cure,
+            )
+
+
+def difference(before: str, after: str) -> Iterator[render.Part]:
+    """Yield what two texts share at both ends, and what stands between.
+
+    >>> [(part.kind, part.text) for part in difference("Hello", "xello")]
+    [('del', 'H'), ('ins', 'x'), ('same', 'ello')]
+    """
+    start = next(
+        (n for n, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), min(len(before), len(after))
+    )
+    rest = min(len(before), len(after)) - start
+    end = next((n for n in range(rest) if before[-1 - n] != after[-1 - n]), rest)
+    pieces: tuple[tuple[render.Kind, str], ...] = (
+        ("same", before[:start]),
+        ("del", before[start : len(before) - end]),
+        ("ins", after[start : len(after) - end]),
+        ("same", before[len(before) - end :]),
+    )
+    yield from (render.Part(kind, text) for kind, text in pieces if text)
+
+
+def _cuts(case: CutCase) -> Iterator[Cut]:
+    for strategy in STRATEGIES.values():
+        reply = case.exact_text.strip() if strategy.strips else case.exact_text
+        result = strategy.cut(case)
+        yield Cut(strategy=strategy, reply=reply, result=result, outcome=judge(result, reply))
+
+
+def _effect(cut: Cut) -> str:
+    return "exact" if cut.outcome.effect == "exact" else f"{cut.outcome.effect} {cut.outcome.effect_len}"

@@ -1,0 +1,117 @@
+"""A streamed text as it stands in a saved notebook: the text, why it ended, its tokens, what its buffer did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from chatlab import render
+from chatlab.widgets.live_text import LiveText, Step
+from chatlab.widgets.static_view import StaticView
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROW_CAP = 300
+"""Rows of a table at most, so that no output grows past what a code host draws."""
+WHY = {
+    "eos": "done",
+    "stop": "done, at a stop string",
+    "length": "cut at the token limit",
+    "cancelled": "stopped, the text so far is kept",
+    "error": "failed",
+}
+"""The reasons in words, as the live view says them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedText(StaticView):
+    """A streamed text that no longer moves."""
+
+    role: str
+    text: str
+    finish_reason: str | None
+    error: str
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(cls, text: LiveText) -> Self:
+        """Take what is there now."""
+        return cls(
+            role=text.role,
+            text=text.text,
+            finish_reason=text.finish_reason,
+            error=text.error,
+            steps=tuple(text.steps()),
+        )
+
+    @property
+    def why(self) -> str:
+        """Why it ended, in words."""
+        words = "streaming" if self.finish_reason is None else WHY.get(self.finish_reason, self.finish_reason)
+        return f"{words}: {self.error}" if self.error else words
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a step, with the columns of ``Step``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.steps, columns=list(Step._fields))
+
+    def __str__(self) -> str:
+        return f"{self.role}{f' ({self.why})' if self.why else ''}:\n{self.text}"
+
+    def _body(self) -> str:
+        return render.message_html(self.role, self.text, self.why) + self._tokens_html() + self._buffer_html()
+
+    def _tokens_html(self) -> str:
+        tokens = [step for step in self.steps if step.token_id is not None]
+        if not tokens:
+            return ""
+        rows = (
+            (
+                n,
+                step.token_id,
+                render.visible(step.piece),
+                "" if step.logprob is None else f"{step.logprob:.3f}",
+                "special" if step.special else "",
+            )
+            for n, step in enumerate(tokens[:ROW_CAP])
+        )
+        columns = ("token", "id", "piece", "logprob", "kind")
+        table = render.table_html(columns, rows, _capped("tokens", len(tokens)))
+        return render.details_html(f"{len(tokens)} tokens", table)
+
+    def _buffer_html(self) -> str:
+        held = [(n, step) for n, step in enumerate(self.steps) if step.held or step.waiting]
+        if not held:
+            return ""
+        rows = ((n, *map(render.visible, (step.raw, step.text, step.held)), step.waiting) for n, step in held[:ROW_CAP])
+        columns = ("step", "came in", "went out", "held back", "why")
+        table = render.table_html(columns, rows, _capped("steps that held text back", len(held)))
+        return render.details_html(f"text was held back at {len(held)} of {len(self.steps)} steps", table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript(StaticView):
+    """A dialogue that no longer moves."""
+
+    messages: tuple[SavedText, ...]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a message: ``role``, ``text``, ``finish_reason``, ``tokens``."""
+        import pandas as pd
+
+        rows = [(m.role, m.text, m.finish_reason, len(m.steps)) for m in self.messages]
+        return pd.DataFrame(rows, columns=["role", "text", "finish_reason", "tokens"])
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.messages)) or "an empty transcript"
+
+    def _body(self) -> str:
+        turns = sum(message.role == "user" for message in self.messages)
+        inside = "".join(message._body() for message in self.messages)
+        return render.details_html(f"Transcript, {turns} {'turn' if turns == 1 else 'turns'}", inside)
+
+
+def _capped(what: str, count: int) -> str:
+    return f"the first {ROW_CAP} of {count} {what}" if count > ROW_CAP else ""

@@ -1,0 +1,30 @@
+// One text as it streams: the log, Stop (Esc), Copy, what to show, status.
+
+function render({ model, el }) {
+  const log = createLog(model, model.get("label"));
+  const status = make("span", { class: "cl-status", role: "status" });
+  const stop = () => {
+    model.send({ kind: "stop" });
+    status.textContent = "stopping\u2026";
+  };
+  const stopButton = make("button", { type: "button", class: "cl-stop", onclick: stop }, "Stop");
+  const show = createSwitch(model, "show-" + Math.random());
+  const copy = createCopy(() => log.last()?.pre, (words) => { status.textContent = words; });
+  const onKey = (event) => { if (event.key === "Escape" && log.running()) { event.stopPropagation(); stop(); } };
+  const draw = () => {
+    stopButton.disabled = !log.running();
+    status.textContent = statusOf(log.last(), "streaming");
+  };
+  log.watch(draw);
+  draw();
+  el.classList.add("cl-root");
+  el.addEventListener("keydown", onKey);
+  el.append(log.element, make("div", { class: "cl-bar" }, stopButton, copy, show.element, status));
+  return () => {
+    log.close();
+    show.close();
+    el.removeEventListener("keydown", onKey);
+  };
+}
+
+export default { render };

@@ -1,0 +1,242 @@
+"""A text that is drawn while it streams, and can be stopped."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import anywidget
+import traitlets
+
+from chatlab.widgets.assets import asset
+from chatlab.widgets.live_text import LiveText, packed
+from chatlab.widgets.playback import Playback, Source
+from chatlab.widgets.saved_text import SavedText
+from chatlab.widgets.static_view import Bundle, Place
+
+if TYPE_CHECKING:
+    from chatlab.streaming.reply import Delta
+
+FLUSH_S = 0.03
+"""Seconds between two messages to the browser: smooth to the eye, and far below the server's rate limit."""
+FIRST_FULL_S = 0.25
+"""When the first whole text goes out unasked; the next ones at twice the time each."""
+IDLE_S = 1.0
+
+
+class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
+    """Texts that grow in a browser: what :class:`StreamView` and ``ChatPanel`` share.
+
+    Fragments are collected and sent about every 30 ms by a thread, because a message for each token overruns the
+    server's limits, and lost messages are the reader's lost text. The reader sees a loss by the offsets and asks;
+    while a busy kernel cannot answer, whole texts go out unasked, each after twice the time of the one before.
+    """
+
+    show = traitlets.Enum(["text", "tokens", "buffer"], "text").tag(sync=True)
+    """``text``; ``tokens`` as chips with ids and probabilities; ``buffer``: what is held back and why."""
+    label = traitlets.Unicode("Reply").tag(sync=True)
+    """What a screen reader calls the text."""
+
+    _css = asset("log.css")
+
+    def __init__(self, *, show: str = "text", flush_s: float = FLUSH_S, **traits: Any) -> None:
+        self._texts: dict[int, LiveText] = {}
+        self._next_id = 0
+        self._sending = threading.RLock()  # messages go out in the order of their offsets
+        self._flusher: threading.Thread | None = None
+        self._flush_s = flush_s
+        self._began = self._next_full = 0.0
+        super().__init__(show=show, **traits)
+        self.on_msg(self._on_message)
+
+    def stop(self) -> None:
+        """End what is running; the text so far stays."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Send what is pending now."""
+        with self._sending:
+            for text in self._texts.values():
+                message = text.delta(with_steps=self.show != "text")
+                if message is not None:
+                    self.send(message)
+
+    def _begin(self, text: LiveText) -> None:
+        """Show a text, empty or whole."""
+        with self._sending:
+            self._texts[text.message_id] = text
+            self._began, self._next_full = time.monotonic(), FIRST_FULL_S
+            self._send_full(text)
+
+    def _new_text(self, role: str, **explain: Any) -> LiveText:
+        self._next_id += 1
+        return LiveText(self._next_id, role, **explain)
+
+    def _put(self, text: LiveText, new: str | Delta) -> None:
+        text.put(new)
+        if self._flusher is None:
+            self._start_flusher()
+
+    def _end(self, text: LiveText, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
+        with self._sending:
+            text.finish(finish_reason, error=error, seconds=seconds)
+            self._send_full(text)
+
+    def _send_full(self, text: LiveText) -> None:
+        full = text.full(with_steps=self.show != "text")
+        self.send({"kind": "full", "id": text.message_id}, [packed(full)])
+
+    def _send_all(self) -> None:
+        with self._sending:
+            fulls = [text.full(with_steps=self.show != "text") for text in self._texts.values()]
+            self.send({"kind": "all"}, [packed(fulls)])
+
+    def _start_flusher(self) -> None:
+        with self._sending:
+            if self._flusher is None:
+                self._flusher = threading.Thread(target=self._flush_often, name="chatlab-view", daemon=True)
+                self._flusher.start()
+
+    def _flush_often(self) -> None:
+        last_put = time.monotonic()
+        while True:
+            time.sleep(self._flush_s)
+            now = time.monotonic()
+            if self._is_pending():
+                last_put = now
+                self._send_pending(now - self._began)
+            elif now - last_put > IDLE_S:
+                self._flusher = None
+                if self._is_pending():  # a put that still saw this flusher; one that comes later sees none
+                    self._start_flusher()
+                return
+
+    def _send_pending(self, age: float) -> None:
+        if age < self._next_full:
+            self.flush()
+            return
+        self._next_full = 2 * age
+        with self._sending:
+            for text in self._texts.values():
+                if text.is_pending:
+                    self._send_full(text)
+
+    def _is_pending(self) -> bool:
+        return any(text.is_pending for text in list(self._texts.values()))
+
+    def _on_message(self, _: Any, content: dict[str, Any], buffers: Any) -> None:
+        if content.get("kind") == "sync":
+            self._send_all()
+        elif content.get("kind") == "stop":
+            self.stop()
+
+
+class StreamView(LiveLog):
+    """One text that is drawn while it streams.
+
+    >>> view = StreamView()
+    >>> view.put("Hel"), view.put("lo"), view.finish("eos"), view.text
+    (None, None, None, 'Hello')
+
+    In a notebook, ``await StreamView().follow(chatlab.stream(prompt, engine))`` shows the stream with a Stop button,
+    and the kernel stays free. A loop of your own puts what it has, and looks at :attr:`stopped`. At the end the live
+    view is replaced by its static form, so that the saved notebook tells the story.
+
+    Args:
+        show: ``text``, ``tokens`` or ``buffer``; the reader can switch.
+        label: what a screen reader calls the text.
+        replace: whether the static form takes the place of the live view at the end.
+        flush_s: seconds between two messages to the browser.
+        explain: ``replacements``, ``stops`` and ``special_ids`` of your own buffer, so that the view can say what held
+            text waits for; ``follow`` knows those of ``chatlab.stream``.
+    """
+
+    _esm = asset("log.js", "stream_view.js")
+
+    def __init__(
+        self,
+        *,
+        show: str = "text",
+        label: str = "Reply",
+        replace: bool = True,
+        flush_s: float = FLUSH_S,
+        **explain: Any,
+    ) -> None:
+        super().__init__(show=show, label=label, flush_s=flush_s)
+        self._replace = replace
+        self._stopped = threading.Event()
+        self._on_stop: Callable[[], object] = lambda: None
+        self._playback: Playback | None = None
+        self._places: list[Place] = []
+        self._text = self._new_text("assistant", **explain)
+        self._begin(self._text)
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return self._text.text
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended; ``None`` while it may go on."""
+        return self._text.finish_reason
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the reader pressed Stop: a loop of your own should end then."""
+        return self._stopped.is_set()
+
+    def put(self, new: str | Delta) -> None:
+        """Add a text fragment or a delta of ``chatlab.stream``; it is drawn within about 30 ms."""
+        self._put(self._text, new)
+
+    def finish(self, finish_reason: str = "eos", *, error: str = "", seconds: float | None = None) -> None:
+        """Say why the text ended: ``eos``, ``stop``, ``length``, ``cancelled``, ``error``; later calls do nothing."""
+        if self._text.finish_reason is None:
+            self._end(self._text, finish_reason, error=error, seconds=seconds)
+            if self._replace:
+                for place in self._places:
+                    place.replace(self.saved()._repr_mimebundle_())
+
+    def follow(self, source: Source) -> Playback:
+        """Show a whole stream, read in a thread; wait for it with ``await`` or ``.wait()``, or go on meanwhile.
+
+        Args:
+            source: ``chatlab.stream(...)`` or any iterable of text fragments.
+        """
+        request = getattr(source, "request", None)
+        if request is not None:
+            self._text.explain(
+                replacements=request.replacements, stops=request.params.stop, special_ids=request.special_ids
+            )
+        self._playback = Playback(source, self)
+        return self._playback
+
+    def mirror(self, text: LiveText, stop: Callable[[], object]) -> None:
+        """Explain what waits as another view's text does, and let Stop reach its owner."""
+        self._text.explain_as(text)
+        self._on_stop = stop
+
+    def stop(self) -> None:
+        """End what is followed; a loop of your own sees :attr:`stopped`."""
+        self._stopped.set()
+        self._on_stop()
+        if self._playback is not None:
+            self._playback.stop()
+
+    def saved(self) -> SavedText:
+        """Return the static form of what is there now."""
+        return SavedText.of(self._text)
+
+    def _ipython_display_(self) -> None:
+        if self.finish_reason is not None and self._replace:
+            Place(self.saved()._repr_mimebundle_())
+        else:
+            self._places.append(Place(self._bundle()))
+
+    def _bundle(self) -> Bundle:
+        """The live view, with the static form beside it for readers without one."""
+        data, _ = self._repr_mimebundle_()
+        return {**data, **self.saved()._repr_mimebundle_()}

@@ -1,0 +1,188 @@
+"""The chat panel's script in a bare page: keys, buttons, settings, views of tokens and of the buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chatlab import ChatPromptMetaLlamaLlama2Chat
+from chatlab.testing import ScriptedEngine, tiny_tokenizer
+from chatlab.widgets.chat_panel import ChatPanel
+from tests.browser.bare import Bare
+
+KEY = """([key, options]) => {
+  const box = document.querySelector(".cl-box");
+  return box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...options }));
+}"""
+
+
+@pytest.fixture
+def chat(blank_page: Any) -> Iterator[Callable[..., Bare]]:
+    made = []
+
+    def make(*replies: str, delay: float = 0.0, tokenizer: Any = None, **options: Any) -> Bare:
+        engine = ScriptedEngine(list(replies), tokenizer, delay=delay)
+        panel = ChatPanel(engine, ChatPromptMetaLlamaLlama2Chat(), flush_s=1e6, **options)
+        made.append(Bare(blank_page(), panel))
+        return made[-1]
+
+    yield make
+    for bare in made:
+        bare.widget.stop()
+    assert [problem for bare in made for problem in bare.problems] == []
+
+
+def finish(bare: Bare) -> None:
+    """Carry messages until the reply has ended."""
+    bare.exchange()
+    assert bare.widget._playback is not None
+    assert bare.widget._playback.finished(20)
+    bare.exchange()
+
+
+def test_enter_sends_and_the_reply_appears(chat: Callable[..., Bare]) -> None:
+    one = chat("Hello 世界!")
+    one.page.fill(".cl-box", "Hi")
+    one.page.press(".cl-box", "Enter")
+    assert one.page.input_value(".cl-box") == ""
+    finish(one)
+    assert [one.text(message=0), one.text(message=1)] == ["Hi", "Hello 世界!"]
+    assert one.page.text_content(".cl-status").startswith("done, 9 tokens")
+
+
+def test_shift_enter_breaks_the_line_where_the_cursor_is(chat: Callable[..., Bare]) -> None:
+    one = chat("x")
+    one.page.fill(".cl-box", "ab")
+    one.page.press(".cl-box", "ArrowLeft")
+    one.page.press(".cl-box", "Shift+Enter")
+    assert one.page.input_value(".cl-box") == "a\nb"
+    one.exchange()
+    assert one.widget.transcript.messages == ()
+
+
+@pytest.mark.parametrize("options", [{"isComposing": True}, {"keyCode": 229}])
+def test_enter_that_ends_a_composition_does_not_send(chat: Callable[..., Bare], options: dict[str, Any]) -> None:
+    one = chat("x")
+    one.page.fill(".cl-box", "にほんご")
+    assert one.page.evaluate(KEY, ["Enter", options]) is True  # not prevented: it belongs to the input method
+    one.exchange()
+    assert one.widget.transcript.messages == ()
+    assert one.page.input_value(".cl-box") == "にほんご"
+
+
+def test_an_empty_message_is_not_sent(chat: Callable[..., Bare]) -> None:
+    one = chat("x")
+    one.page.fill(".cl-box", "  ")
+    one.page.press(".cl-box", "Enter")
+    assert one.page.evaluate("model.sent.length") == 0
+
+
+def test_stop_and_escape_end_a_reply_and_keep_its_text(chat: Callable[..., Bare]) -> None:
+    one = chat("word " * 500, delay=0.005)
+    for press in (lambda: one.page.click(".cl-stop"), lambda: one.page.press(".cl-box", "Escape")):
+        one.page.fill(".cl-box", "Hi")
+        one.page.press(".cl-box", "Enter")
+        one.exchange()
+        assert one.page.is_enabled(".cl-stop")
+        assert one.page.is_disabled(".cl-send")
+        press()
+        finish(one)
+        assert one.widget.transcript.messages[-1].finish_reason == "cancelled"
+        assert "stopped" in one.page.text_content(".cl-status")
+        assert one.page.is_enabled(".cl-send")
+
+
+def test_keys_typed_in_the_panel_are_no_commands_to_the_notebook(chat: Callable[..., Bare]) -> None:
+    one = chat("x")
+    one.page.evaluate("window.heard = []; document.addEventListener('keydown', (event) => heard.push(event.key))")
+    one.page.press(".cl-box", "a")
+    one.page.press(".cl-box", "Shift+Enter")
+    assert one.page.evaluate("heard") == []
+    assert one.page.evaluate("views[0].el.dataset.lmSuppressShortcuts") == "true"
+
+
+def test_regenerate_and_clear(chat: Callable[..., Bare]) -> None:
+    one = chat("One.", "Two.")
+    assert one.page.is_disabled(".cl-again")
+    one.page.fill(".cl-box", "Hi")
+    one.page.press(".cl-box", "Enter")
+    finish(one)
+    one.page.click(".cl-again")
+    finish(one)
+    assert [one.text(message=0), one.text(message=1)] == ["Hi", "Two."]
+    one.page.click(".cl-clear")
+    one.exchange()
+    assert one.page.locator(".cl-message").count() == 0
+    assert one.page.is_disabled(".cl-clear")
+
+
+def test_settings_reach_the_engine_and_a_refusal_gives_the_text_back(chat: Callable[..., Bare]) -> None:
+    one = chat("abcdefgh")
+    one.page.click(".cl-settings summary")
+    one.page.fill(".cl-system", "Be brief.")
+    one.page.fill(".cl-max_new_tokens", "3")
+    one.page.fill(".cl-box", "Hi")
+    one.exchange()
+    one.page.press(".cl-box", "Enter")
+    finish(one)
+    assert one.text(message=1) == "abc"
+    assert one.page.text_content(".cl-status").startswith("cut at the token limit")
+    assert "Be brief." in one.widget.prompt.create_prompt()
+    one.page.fill(".cl-top_p", "7")
+    one.page.fill(".cl-box", "again")
+    one.exchange()
+    one.page.press(".cl-box", "Enter")
+    one.exchange()
+    assert "top_p must lie in" in one.page.text_content(".cl-status")
+    assert one.page.input_value(".cl-box") == "again"
+
+
+def test_tokens_and_buffer_show_ids_special_tokens_and_what_is_held(chat: Callable[..., Bare]) -> None:
+    tokenizer = tiny_tokenizer("byte-level")
+    one = chat("Hi 😀!<|tag", tokenizer=tokenizer, replacements=[("<|tag|>", "\n")])
+    one.page.check("input[value=tokens]")
+    one.exchange()
+    one.page.fill(".cl-box", "Hi")
+    one.page.press(".cl-box", "Enter")
+    finish(one)
+    chips = one.page.eval_on_selector_all(".cl-chip", "chips => chips.map((chip) => chip.title)")
+    assert chips == [
+        f"id {token_id}, logprob 0.000"
+        for token_id in one.widget.transcript.messages[1].to_frame()["token_id"].dropna().astype(int)
+    ]
+    assert one.page.is_hidden(".cl-message[data-role=assistant] .cl-text")
+    one.page.check("input[value=buffer]")
+    one.exchange()
+    rows = one.page.inner_text(".cl-message[data-role=assistant] .cl-steps")
+    assert "part of a character" in rows
+    assert "may begin <|tag|>" in rows
+    assert one.page.is_visible(".cl-message[data-role=assistant] .cl-text")
+
+
+def test_copy_takes_the_last_reply(chat: Callable[..., Bare]) -> None:
+    one = chat("Hello\nyou")
+    one.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    one.page.fill(".cl-box", "Hi")
+    one.page.press(".cl-box", "Enter")
+    finish(one)
+    one.page.click(".cl-copy")
+    one.page.wait_for_function("document.querySelector('.cl-status').textContent === 'copied'")
+    assert one.page.evaluate("navigator.clipboard.readText()") == "Hello\nyou"
+
+
+def test_the_keyboard_goes_from_the_box_to_send_stop_and_copy(chat: Callable[..., Bare]) -> None:
+    one = chat("word " * 500, delay=0.01)
+    one.page.fill(".cl-box", "Hi")
+    order = []
+    for _ in range(2):
+        order.append(one.page.evaluate("document.activeElement.className"))
+        one.page.keyboard.press("Tab")
+    one.page.click(".cl-send")
+    one.exchange()
+    one.page.focus(".cl-box")
+    for _ in range(2):
+        one.page.keyboard.press("Tab")
+        order.append(one.page.evaluate("document.activeElement.className"))
+    assert order == ["cl-box", "cl-send", "cl-stop", "cl-copy"]

@@ -1,0 +1,185 @@
+"""The live views where people use them: a real JupyterLab, a real kernel, a real browser."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.lab import KERNEL_STATUS, Lab, Notebook
+
+pytestmark = pytest.mark.slow
+
+CHAT = """
+from chatlab import ChatPromptMetaLlamaLlama2Chat, SamplingParams
+from chatlab.testing import ScriptedEngine
+from chatlab.widgets.chat_panel import ChatPanel
+words = " ".join(f"{n} こんにちは <img src=x onerror=alert(1)>" for n in range(300))
+engine = ScriptedEngine([words, "Fine 世界."], delay=0.005)
+chat = ChatPanel(engine, ChatPromptMetaLlamaLlama2Chat(), SamplingParams(max_new_tokens=100_000))
+chat
+"""
+STATUS = ".cl-root .cl-status"
+REPLY = ".cl-message[data-role=assistant] .cl-text"
+IDLE = f"({KERNEL_STATUS}) === 'idle'"
+LENGTH = "(selector) => document.querySelector(selector)?.textContent.length ?? 0"
+
+
+@pytest.fixture(scope="module")
+def lab(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def context(chromium: Any) -> Iterator[Any]:
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def notebook(lab: Lab, context: Any) -> Iterator[Callable[..., Notebook]]:
+    opened: list[Notebook] = []
+
+    def open_notebook(name: str, *sources: str) -> Notebook:
+        opened.append(Notebook(context, lab, lab.write(name, *sources)))
+        return opened[-1]
+
+    yield open_notebook
+    problems = [problem for one in opened for problem in one.problems]
+    for one in opened:
+        one.close()
+    assert problems == []
+
+
+def wait_for_length(book: Notebook, length: int) -> None:
+    book.page.wait_for_function(
+        "([s, n]) => (document.querySelector(s)?.textContent.length ?? 0) > n", arg=[REPLY, length]
+    )
+
+
+def test_send_watch_stop_while_the_kernel_stays_free(notebook: Callable[..., Notebook], screenshots: Path) -> None:
+    book = notebook("panel", CHAT, "print('kernel is free:', 6 * 7)")
+    book.run_cell(0)
+    book.page.wait_for_selector(".cl-box")
+    book.page.click(".cl-box")
+    book.page.keyboard.type("First line")
+    book.page.keyboard.press("Shift+Enter")
+    book.page.keyboard.type("second line")
+    book.page.keyboard.press("Enter")
+    wait_for_length(book, 40)
+    first = book.page.evaluate(LENGTH, REPLY)
+    book.run_cell(1)
+    book.page.wait_for_function("document.body.textContent.includes('kernel is free: 42')")
+    assert book.page.is_enabled(".cl-stop")  # it streams on while the other cell has run
+    wait_for_length(book, first + 20)
+    took = book.page.evaluate(
+        """async () => {
+          const why = [...document.querySelectorAll(".cl-why")].at(-1);
+          const started = performance.now();
+          document.querySelector(".cl-stop").click();
+          while (!why.textContent.includes("stopped")) {
+            if (performance.now() - started > 10_000) return Infinity;
+            await new Promise(requestAnimationFrame);
+          }
+          return performance.now() - started;
+        }"""
+    )
+    print(f"Stop took {took:.0f} ms from the click to 'stopped' on screen")
+    assert took < 5_000  # the benchmark holds it to 200 ms; here a busy machine must not fail it
+    assert book.page.text_content(".cl-message[data-role=user] .cl-text") == "First line\nsecond line"
+    kept = book.page.text_content(REPLY)
+    book.page.click(".cl-box")
+    book.page.keyboard.type("Next?")
+    book.page.keyboard.press("Enter")
+    book.page.wait_for_function("document.querySelectorAll('.cl-why')[3]?.textContent === 'done'")
+    book.page.screenshot(path=screenshots / "panel_light.png")
+    saved = book.save()
+    outputs = saved["cells"][0]["outputs"]
+    html = "".join(outputs[-1]["data"]["text/html"])
+    assert "text/html" in outputs[0]["data"]
+    assert "Transcript, 2 turns" in html
+    assert "&lt;img src=x" in html
+    assert html.count("こんにちは") >= kept.count("こんにちは") > 0
+    assert "stopped, the text so far is kept" in html
+
+
+def test_an_awaited_ask_is_replaced_by_its_static_form(notebook: Callable[..., Notebook]) -> None:
+    book = notebook("ask", CHAT.replace("\nchat\n", ""),
+                    "reply = await chat.ask('Hi')", "print(reply.finish_reason, len(reply.text))")  # fmt: skip
+    book.run_all(wait=False)
+    wait_for_length(book, 40)  # live while the cell waits
+    book.page.click(".cl-stop")
+    book.wait_done()
+    book.page.wait_for_selector(".chatlab pre")
+    assert book.page.locator(".cl-root").count() == 0
+    assert "cancelled" in book.output(2).inner_text()
+    data = book.save()["cells"][1]["outputs"][-1]["data"]
+    assert set(data) == {"text/plain", "text/html"}
+    assert "stopped, the text so far is kept" in "".join(data["text/html"])
+
+
+def test_an_interrupt_stops_an_awaited_ask_and_keeps_the_text(notebook: Callable[..., Notebook]) -> None:
+    book = notebook("interrupt", CHAT.replace("\nchat\n", ""), "reply = await chat.ask('Hi')",
+                    "print(chat.running, repr(chat.transcript.messages[-1].finish_reason))")  # fmt: skip
+    book.run_cell(0)
+    book.page.wait_for_function("document.querySelectorAll('.jp-InputPrompt')[0].textContent.includes('1')")
+    book.run_cell(1)
+    wait_for_length(book, 40)
+    started = time.perf_counter()
+    book.interrupt()
+    book.page.wait_for_selector(".chatlab pre")
+    print(f"the interrupt took {1000 * (time.perf_counter() - started):.0f} ms")
+    book.page.wait_for_function(f"/KeyboardInterrupt|CancelledError/.test(document.body.textContent) && {IDLE}")
+    book.page.wait_for_timeout(300)  # after an error the kernel drops what was sent meanwhile
+    book.run_cell(2)
+    book.page.wait_for_function("document.body.textContent.includes(\"False 'cancelled'\")")
+
+
+def test_a_blocking_loop_is_drawn_while_it_runs(notebook: Callable[..., Notebook]) -> None:
+    book = notebook("blocking", """
+import time
+from chatlab.widgets.stream_view import StreamView
+view = StreamView(replace=False)
+display(view)
+for n in range(150):
+    view.put(f"{n} ")
+    time.sleep(0.02)
+view.finish("eos")
+""")  # fmt: skip
+    book.run_all(wait=False)
+    book.page.wait_for_function("(document.querySelector('.cl-text')?.textContent.length ?? 0) > 20", timeout=60_000)
+    during = book.page.evaluate("document.querySelector('.cl-text').textContent")
+    assert "149" not in during
+    book.wait_done()
+    book.wait_for_text(STATUS, "done")
+    assert book.page.text_content(".cl-text") == "".join(f"{n} " for n in range(150))
+
+
+def test_a_reload_in_mid_stream_catches_up_and_two_views_agree(notebook: Callable[..., Notebook]) -> None:
+    book = notebook("reload", CHAT, "chat")
+    book.run_all()
+    book.page.wait_for_function("document.querySelectorAll('.cl-box').length === 2")
+    book.save()
+    book.page.locator(".cl-box").first.fill("Hi")
+    book.page.locator(".cl-box").first.press("Enter")
+    wait_for_length(book, 40)
+    book.load()
+    book.page.wait_for_function("document.querySelectorAll('.cl-root').length === 2")
+    wait_for_length(book, 100)
+    assert book.page.locator(".cl-stop").first.is_enabled()  # it still streams
+    texts = "[...document.querySelectorAll('.cl-message[data-role=assistant] .cl-text')].map((e) => e.textContent)"
+    for _ in range(5):
+        one, two = book.page.evaluate(texts)
+        assert one == two
+    book.page.locator(".cl-stop").last.click()
+    book.page.wait_for_function(
+        "[...document.querySelectorAll('.cl-status')].every((e) => e.textContent.includes('stopped'))"
+    )
+    one, two = book.page.evaluate(texts)
+    assert one == two
+    assert one.startswith("0 こんにちは <img src=x onerror=alert(1)> 1 ")

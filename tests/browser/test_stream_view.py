@@ -1,0 +1,151 @@
+"""The stream view's script in a bare page, against the real kernel side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from chatlab.widgets.stream_view import StreamView
+from tests.browser.bare import Bare
+
+STORY = ["Hello, ", "世界 ", "👍🏽", "🇯🇵", "\n\tdone", " e\u0301", "\u202eabc\u202c"]
+
+
+@pytest.fixture
+def bare(blank_page: Callable[[], Any]) -> Iterator[Callable[..., Bare]]:
+    made = []
+
+    def make(**options: Any) -> Bare:
+        made.append(Bare(blank_page(), StreamView(**options, flush_s=1e6)))  # the test flushes
+        return made[-1]
+
+    yield make
+    assert [problem for bare in made for problem in bare.problems] == []
+
+
+def test_the_text_of_the_page_is_the_text_of_the_kernel(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    for fragment in STORY:
+        one.widget.put(fragment)
+        one.exchange()
+        assert one.text() == one.widget.text
+    one.widget.finish("eos")
+    one.exchange()
+    assert one.text() == "".join(STORY)
+    assert one.page.text_content(".cl-status").startswith("done, 7 tokens")
+
+
+@pytest.mark.parametrize("lost", range(6))
+def test_a_lost_delta_is_asked_for_once_and_recovered(bare: Callable[..., Bare], lost: int) -> None:
+    one = bare()
+    count = iter(range(100))
+    one.drop = lambda content: content["kind"] == "delta" and next(count) == lost
+    asked = []
+    on_message = one.widget._on_message
+    one.widget._on_message = lambda *args: (asked.append(args[1]), on_message(*args))
+    for fragment in STORY:
+        one.widget.put(fragment)
+        one.exchange()
+    assert one.text() == "".join(STORY)
+    assert asked == [{"kind": "sync"}]
+
+
+def test_a_lost_tail_comes_with_the_end(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    one.drop = lambda content: content["kind"] == "delta"
+    for fragment in STORY:
+        one.widget.put(fragment)
+        one.exchange()
+    assert one.text() == ""
+    one.widget.finish("length")
+    one.exchange()
+    assert one.text() == "".join(STORY)
+
+
+def test_a_lost_answer_is_asked_for_again(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    one.widget.put("lost ")
+    one.drop = lambda content: True
+    one.exchange()
+    one.widget.put("kept")
+    one.drop = lambda content: content["kind"] == "all"
+    one.exchange()
+    assert one.text() == ""
+    one.drop = lambda content: False
+    one.page.wait_for_function("model.sent.length > 0")
+    one.exchange()
+    assert one.text() == "lost kept"
+
+
+def test_a_view_that_comes_late_shows_all_and_two_agree(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    one.widget.put("before ")
+    one.exchange()
+    one.page.evaluate("addView()")
+    one.exchange()
+    one.widget.put("after")
+    one.exchange()
+    assert one.text(0) == one.text(1) == "before after"
+
+
+def test_stop_is_there_before_the_first_token_and_escape_stops_too(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    assert one.page.is_enabled(".cl-stop")
+    one.page.click(".cl-stop")
+    assert one.page.text_content(".cl-status") == "stopping…"
+    one.exchange()
+    assert one.widget.stopped
+    two = bare()
+    two.page.focus(".cl-log")
+    two.page.keyboard.press("Escape")
+    two.exchange()
+    assert two.widget.stopped
+    two.widget.finish("cancelled")
+    two.exchange()
+    assert two.page.is_disabled(".cl-stop")
+    assert "stopped" in two.page.text_content(".cl-status")
+
+
+def test_a_closed_view_listens_no_more(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    one.page.evaluate("views[0].close()")
+    assert one.page.evaluate("model.listening()") == 0
+
+
+def test_a_long_text_keeps_its_end_on_screen_and_all_of_it_in_the_kernel(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    lines = [f"line {n} of a text that is far longer than a screen\n" for n in range(10_000)]
+    for start in range(0, len(lines), 500):
+        for line in lines[start : start + 500]:
+            one.widget.put(line)
+        one.exchange()
+    shown = one.text()
+    assert len(one.widget.text) > 480_000
+    assert 190_000 < len(shown) <= 205_000
+    assert one.widget.text.endswith(shown)
+    assert one.page.is_visible(".cl-note")
+    assert one.page.evaluate(
+        "(log => log.scrollTop + log.clientHeight >= log.scrollHeight - 8)(document.querySelector('.cl-log'))"
+    )
+
+
+def test_one_endless_line_is_cut_into_blocks_without_breaking_a_character(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    for _ in range(4):
+        one.widget.put("👍" * 9_000 + "a")
+        one.exchange()
+    assert one.text() == one.widget.text
+    assert one.page.evaluate("document.querySelectorAll('.cl-block').length") > 2
+
+
+def test_a_reader_who_scrolled_up_is_left_alone(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    one.widget.put("line\n" * 200)
+    one.exchange()
+    one.page.evaluate("document.querySelector('.cl-log').scrollTop = 10")
+    one.page.wait_for_timeout(50)
+    one.widget.put("line\n" * 50)
+    one.exchange()
+    assert one.page.evaluate("document.querySelector('.cl-log').scrollTop") == 10
