@@ -212,8 +212,22 @@ def test_revisions_are_compared_locked_and_checked_with_their_own_exit_codes(tmp
     assert chatlab("check", "--file", lock_file).exit_code == 1
 
 
+def test_a_chat_with_the_embedded_model_answers_and_ends() -> None:
+    run = chatlab("chat", stdin="What is the capital of France?\nWhere do penguins live?\n")
+    assert run.exit_code == 0, run.stderr
+    assert "Paris" in run.stdout
+    shown = chatlab("chat", "--show-tokens", stdin="What is the capital of France?\n/quit\n")
+    assert "tokens" in shown.stdout
+
+
+def test_a_chat_that_cannot_begin_says_why() -> None:
+    assert "top_p must lie in" in chatlab("chat", "--top-p", "3").stderr
+    assert "name the one to talk with" in chatlab("chat", "--url", "http://127.0.0.1:9").stderr
+    assert chatlab("chat", "no/such/folder/anywhere").exit_code == 2
+
+
 def test_the_installed_command_and_the_module_are_the_same() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "chatlab", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     )
-    assert all(command in run.stdout for command in ("drift", "trace", "compare", "lock", "check", "lab"))
+    assert all(command in run.stdout for command in ("drift", "trace", "chat", "compare", "lock", "check", "lab"))
