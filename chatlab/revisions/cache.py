@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import tempfile
@@ -18,40 +17,41 @@ LIMIT_BYTES = 512 * 1024**2
 
 
 class Cache:
-    """A folder of compressed JSON values by hash; a damaged entry counts as absent."""
+    """A folder of JSON values by hash; a damaged entry counts as absent."""
 
     def __init__(self, name: str) -> None:
         self.folder = cache_folder(name)
 
     def path(self, key: str) -> Path:
         """Return where a value lies."""
-        return self.folder / f"{key}.json.gz"
+        return self.folder / f"{key}.json"
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return a kept value, or ``None``."""
         path = self.path(key)
         try:
-            value = json.loads(gzip.decompress(path.read_bytes()))
+            value = json.loads(path.read_bytes())
             os.utime(path)
-        except (OSError, EOFError, ValueError):
+        except (OSError, ValueError):
             return None
         return value if isinstance(value, dict) else None
 
     def put(self, key: str, value: Mapping[str, Any]) -> None:
         """Keep a value, whole or not at all; a full or read-only disk only costs the reuse."""
-        data = gzip.compress(json.dumps(value, separators=(",", ":")).encode(), compresslevel=1, mtime=0)
+        data = json.dumps(value, separators=(",", ":")).encode()
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle, part = tempfile.mkstemp(dir=self.folder)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(part, self.path(key))
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                os.replace(part, self.path(key))
+            finally:
+                Path(part).unlink(missing_ok=True)
             self._trim()
 
     def _trim(self) -> None:
-        entries = sorted(
-            ((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.json.gz")), reverse=True
-        )
+        entries = sorted(((p.stat().st_mtime, p.stat().st_size, p) for p in self.folder.glob("*.json")), reverse=True)
         total = 0
         for _, size, path in entries:
             total += size

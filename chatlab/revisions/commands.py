@@ -243,10 +243,13 @@ def write_report(result: _Report, format: str, out: Path | None, screen: Console
         return
     try:
         handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.chmod(part, 0o644)
-        os.replace(part, out)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text + "\n")
+            os.chmod(part, 0o644)
+            os.replace(part, out)
+        finally:
+            Path(part).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {out}: {error.strerror}") from error
 

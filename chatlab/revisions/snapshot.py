@@ -101,6 +101,7 @@ class Snapshot:
             part.write_text(recorder.canonical(self.to_dict()), encoding="utf-8")
             os.replace(part, target)
         except OSError as error:
+            part.unlink(missing_ok=True)
             raise OutputError(f"cannot write {target}: {error.strerror}") from error
         return target
 

@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import RevisionCompareError
+from chatlab.errors import OutputError, RevisionCompareError
 from chatlab.revisions.compare import compare_revisions, compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.kinds import ChangeKind
@@ -225,3 +225,13 @@ def test_frames_hold_every_row(phi3):
     assert len(frames["changes"]) == len(phi3.changes)
     assert set(frames["findings"]["severity"]) == {"BREAKING"}
     assert len(frames["probes"]) == len(phi3.probes)
+
+
+def test_a_snapshot_that_cannot_be_written_leaves_nothing(phi3, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("chatlab.revisions.snapshot.os.replace", full)
+    with pytest.raises(OutputError, match="No space left"):
+        phi3.snapshots[0].save(tmp_path / "s.json")
+    assert list(tmp_path.iterdir()) == []
