@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from difflib import SequenceMatcher
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from chatlab.errors import TemplateError
@@ -193,6 +194,12 @@ def compare_with_template(
         findings=dict(sorted(findings.items())),
         differences=tuple(kept),
     )
+
+
+def _name_of(tokenizer: Any) -> str:
+    """The hub id, or the last two parts of a folder: no machine's own paths in a report."""
+    name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+    return "/".join(Path(name).resolve().parts[-2:]) if Path(name).exists() else name
 
 
 def _compare(
