@@ -6,8 +6,10 @@ An edit's shape only decides which experiment is tried first.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from itertools import combinations
 from typing import NamedTuple
 
@@ -59,10 +61,12 @@ NO_MARK = "write a letter where the prompt has U+2581"
 
 _FLAGS_OFF = {"lstrip": False, "rstrip": False}
 
+NOT_NORMALIZED = Suspect(Cause.ADDED_TOKEN_NORMALIZED, "added_token_flags", {"normalized": False})
+
 SINGLE_CHANGES = (
     Suspect(Cause.DUMMY_PREFIX, "prefix_first_only"),
     Suspect(Cause.DUMMY_PREFIX, "prefix_never"),
-    Suspect(Cause.ADDED_TOKEN_NORMALIZED, "added_token_flags", {"normalized": False}),
+    NOT_NORMALIZED,
     Suspect(Cause.SPACES_BETWEEN_SPECIALS, "no_spaces_between_specials"),
     Suspect(Cause.DECODER_JOIN, "join_without_spaces"),
     Suspect(Cause.ADDED_TOKEN_STRIP, "added_token_flags", _FLAGS_OFF),
@@ -95,9 +99,29 @@ class Laboratory:
     _made: dict[str, Reading | None] = field(default_factory=dict)
 
     def edits(self) -> Iterator[Edit]:
-        """Yield every mismatch with its proven cause."""
-        for mismatch in self.reading.mismatches:
-            yield self._explain(mismatch)
+        """Yield every mismatch, and every control token that skipping left in, with its proven cause."""
+        found = (self._explain(mismatch) for mismatch in self.reading.mismatches)
+        yield from merge(found, self._kept() if self.skip else (), key=lambda edit: edit.prompt_span[0])
+
+    def _kept(self) -> Iterator[Edit]:
+        """Yield the control tokens of the prompt that are text to the tokenizer, and so are echoed all the same."""
+        mismatches = self.reading.mismatches
+        starts = [mismatch.prompt_start for mismatch in mismatches]
+        for spelled in self.tokenizer.special_pattern.finditer(self.prompt):
+            start, end = spelled.span()
+            before = bisect_left(starts, end) - 1
+            if before >= 0 and mismatches[before].prompt_end > start:
+                continue
+            offset = _echo_offset(mismatches, start)
+            place = Mismatch(start, end, offset, offset + end - start, self._token_at(start))
+            after = self._read_changed([NOT_NORMALIZED])
+            if after is None or not any(_covers(place, mismatch) for mismatch in after.mismatches):
+                yield self._edit(place, Cause.UNEXPLAINED, (), None)
+            else:
+                yield self._edit(place, NOT_NORMALIZED.cause, (), self._evidence(place, [NOT_NORMALIZED], after))
+
+    def _token_at(self, offset: int) -> int:
+        return next((i for i, (start, end) in enumerate(self.reading.spans or ()) if start <= offset < end), -1)
 
     def _explain(self, mismatch: Mismatch) -> Edit:
         tried = set()
@@ -136,6 +160,8 @@ class Laboratory:
             yield Suspect(Cause.SPACE_MARK, NO_MARK)
         if _is_blank(lost) and _is_blank(gained):
             yield from _LOST_SPACE if len(lost) > len(gained) else _INSERTED_SPACE
+            if self.add and not lost:  # the blank between an added token and the text
+                yield Suspect(Cause.BOS_EOS_SHOWN, ADD_NO_SPECIALS)
             yield Suspect(Cause.PRE_TOKENIZER, SAME_IDS)
         elif lost and lost not in specials:
             yield Suspect(Cause.NORMALIZER, "keep_text")
@@ -164,6 +190,9 @@ class Laboratory:
         after = self._read_changed(suspects)
         if after is None or self._is_there(mismatch, after, cut_off=suspects[0].cause is Cause.TRUNCATION):
             return None
+        return self._evidence(mismatch, suspects, after)
+
+    def _evidence(self, mismatch: Mismatch, suspects: Sequence[Suspect], after: Reading) -> Evidence:
         offset = _echo_offset(after.mismatches, mismatch.prompt_start)
         return Evidence(
             changed=" and ".join(_in_words(suspect) for suspect in suspects),
@@ -219,7 +248,7 @@ class Laboratory:
         gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
         index = mismatch.token_index
         return Edit(
-            kind="insert" if not lost else "delete" if not gained else "replace",
+            kind="insert" if not lost else "delete" if not gained else "keep" if lost == gained else "replace",
             prompt_span=(mismatch.prompt_start, mismatch.prompt_end),
             echo_span=(mismatch.echo_start, mismatch.echo_end),
             prompt_text=lost,

@@ -75,7 +75,8 @@ class Edit:
     Offsets count code points. Replacing every ``prompt_span`` by its ``echo_text`` turns the prompt into the echo.
     """
 
-    kind: Literal["insert", "delete", "replace"]
+    kind: Literal["insert", "delete", "replace", "keep"]
+    """``keep``: a control token that was to be skipped and is still there."""
     prompt_span: Span
     echo_span: Span
     prompt_text: str
@@ -97,8 +98,8 @@ class Edit:
 
     @property
     def drift(self) -> int:
-        """Characters this edit adds to the echo; what a removed special token takes is planned for, so it counts 0."""
-        planned = len(self.prompt_text) if self.cause is Cause.SPECIAL_REMOVED else 0
+        """Characters this edit adds to the echo that was planned: a special token removed adds 0, one kept its length."""
+        planned = len(self.prompt_text) if self.cause is Cause.SPECIAL_REMOVED or self.kind == "keep" else 0
         return len(self.echo_text) - len(self.prompt_text) + planned
 
     def to_dict(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class EchoTrace:
             if at < edit.prompt_span[0]:
                 yield render.Part("same", self.prompt[at : edit.prompt_span[0]])
             note = f"{edit.cause}: {edit.cure}"
-            if edit.prompt_text:
+            if edit.prompt_text and edit.kind != "keep":
                 yield render.Part("del", edit.prompt_text, note)
             if edit.echo_text:
                 yield render.Part("ins", edit.echo_text, note)

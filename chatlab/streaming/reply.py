@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from chatlab.buffering.scanner import Replacements, Scanner
 from chatlab.engines.engine import EndEvent, Event, FinishReason, TokenEvent
 from chatlab.errors import GenerationError, TokenIdError
+from chatlab.render import escaped, readable, table_html
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.tokenizers.interface import Tokenizer
 
@@ -70,6 +72,21 @@ class StreamResult:
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StreamResult:
+        """The value that ``to_dict`` wrote down, also after a trip through JSON."""
+        logprobs = data["logprobs"]
+        token_ids = {"token_ids": tuple(data["token_ids"]), "logprobs": None if logprobs is None else tuple(logprobs)}
+        return cls(**{**data, **token_ids})
+
+    def _repr_html_(self) -> str:
+        speed = f"{self.tokens_per_s:.0f} tokens/s" if self.tokens_per_s else ""
+        ended = f"{self.finish_reason} at {self.stop!r}" if self.stop else self.finish_reason
+        first = "" if self.ttft_s is None else f"first after {self.ttft_s:.3f} s"
+        row = (ended, f"{self.prompt_len} + {len(self.token_ids)}", self.seed, ", ".join(filter(None, (first, speed))))
+        table = table_html(("ended by", "tokens of prompt + reply", "seed", "speed"), [row])
+        return f"<pre>{escaped(readable(self.text))}</pre>{table}"
 
 
 class Reply:

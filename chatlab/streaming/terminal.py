@@ -12,6 +12,7 @@ from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatlabError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.render import readable
 from chatlab.streaming.reply import Delta, StreamResult
 from chatlab.streaming.stream import TextStream, stream
 
@@ -120,18 +121,13 @@ def _take_back(prompt: AbstractChatPrompt, before: AbstractChatPrompt) -> None:
 
 
 def _drawn(delta: Delta, count: int, show_tokens: bool) -> Text:
-    """The text of a delta without control characters, or the token it came with."""
+    """The text of a delta, which must not steer the terminal, and on request the ids it came with."""
     if not show_tokens:
-        return Text(_visible(delta.text))
-    drawn = Text(_visible(delta.text), style=_SHADES[count % 2])
+        return Text(readable(delta.text))
+    drawn = Text(readable(delta.text), style=_SHADES[count % 2])
     for token_id in delta.token_ids:
         drawn.append(f"{token_id} ", style="dim")
     return drawn
-
-
-def _visible(text: str) -> str:
-    """A model must not steer the terminal: control characters other than newline and tab show as U+FFFD."""
-    return "".join(c if c.isprintable() or c in "\n\t" or c == "\u200d" else "\ufffd" for c in text)
 
 
 def _summary(result: StreamResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import threading
@@ -16,6 +17,7 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, SamplingError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
 from chatlab.tokenizers.load import load_tokenizer
@@ -67,7 +69,15 @@ def test_the_result_tells_the_whole_story() -> None:
     assert len(result.token_ids) == 11
     assert 0 < result.ttft_s < result.total_s
     assert result.tokens_per_s == pytest.approx(10 / (result.total_s - result.ttft_s))
-    assert result.to_dict()["text"] == "one\ntwo"
+    assert StreamResult.from_dict(json.loads(json.dumps(result.to_dict()))) == result
+
+
+def test_a_result_shows_itself_and_escapes_the_model() -> None:
+    shown = stream("ab", ScriptedEngine("<b>bold</b>\u202e<script>")).result()._repr_html_()
+    assert "&lt;b&gt;bold&lt;/b&gt;" in shown
+    assert "<script" not in shown
+    assert "\u202e" not in shown
+    assert "2 + 20" in shown
 
 
 def test_parameters_may_be_given_by_name(engine) -> None:

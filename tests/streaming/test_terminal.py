@@ -98,4 +98,5 @@ def test_tokens_are_shown_with_their_ids() -> None:
 def test_a_model_cannot_steer_the_terminal_or_its_markup() -> None:
     _, _, screen = talk(ScriptedEngine("\x1b[2J[red]x[/red]\u202e\r!"), ["x"])
     assert "\x1b" not in screen
-    assert "\ufffd[2J[red]x[/red]\ufffd\ufffd!" in screen
+    assert "[2J[red]x[/red]" in screen
+    assert not {"\u202e", "\r"} & set(screen)

@@ -187,9 +187,7 @@ def test_a_config_without_a_vocabulary_is_no_tokenizer(config: str, empty_folder
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "0" * 40])
 def test_a_hub_id_without_the_hub_says_what_to_do(revision: str | None) -> None:
-    with pytest.raises(
-        OfflineError, match="hub cannot be reached.*folder of a copy.*hf download no/such"
-    ) as caught:
+    with pytest.raises(OfflineError, match="hub cannot be reached.*folder of a copy.*hf download no/such") as caught:
         load_tokenizer("no/such", revision)
     assert f"--revision {revision or 'main'}" in str(caught.value)
 
