@@ -187,7 +187,7 @@ def compare_with_template(
                 kept.append(difference)
     return TemplateComparison(
         prompt_class=getattr(prompt_class, "__name__", type(prompt_class).__name__),
-        tokenizer=str(getattr(tokenizer, "name_or_path", "") or getattr(tokenizer, "name", type(tokenizer).__name__)),
+        tokenizer=_name_of(tokenizer),
         prompts=prompts,
         same_text=same_text,
         same_ids=same_ids,
@@ -198,7 +198,7 @@ def compare_with_template(
 
 def _name_of(tokenizer: Any) -> str:
     """The hub id, or the last two parts of a folder: no machine's own paths in a report."""
-    name = str(getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__)
+    name = str(getattr(tokenizer, "name_or_path", "") or getattr(tokenizer, "name", type(tokenizer).__name__))
     return "/".join(Path(name).resolve().parts[-2:]) if Path(name).exists() else name
 
 
