@@ -138,7 +138,7 @@ def test_ctrl_c_keeps_the_results_so_far(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "chatlab", "drift", LEGACY, "--dialogues", str(long), "--out", str(out)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not any(p.stat().st_size > 0 for p in out.glob(".drift.parquet.*")):
+    while time.monotonic() < deadline and not any(p.stat().st_size > 4 for p in out.glob(".drift.parquet.*")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=60)

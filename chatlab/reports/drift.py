@@ -44,8 +44,9 @@ class DriftRows:
         if self._writer is not None:
             self._writer.close()
             with whole_file(self._folder / "drift.csv") as csv, pq.ParquetFile(self._parquet) as rows:
-                for number, batch in enumerate(rows.iter_batches()):
-                    batch.to_pandas().to_csv(csv, mode="a", header=number == 0, index=False)
+                rows.schema_arrow.empty_table().to_pandas().to_csv(csv, index=False)
+                for batch in rows.iter_batches():
+                    batch.to_pandas().to_csv(csv, mode="a", header=False, index=False)
         # An interrupt keeps the rows so far, so the file closes as if all had gone well.
         self._files.close()
 

@@ -28,10 +28,18 @@ EVIL = "<img src=https://evil.example/x onerror=alert(1)></pre><script>alert(1)<
 @pytest.fixture(scope="module")
 def frames() -> list[pd.DataFrame]:
     """Three batches, by dialogues of every kind."""
-    dialogues = islice(read_dialogues(dialogues_path()), 0, None, 10)
     tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
     labels = ["kind", "language"]
-    return list(iter_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, tokenizer, labels=labels))
+    return [
+        frame
+        for start in (0, 1, 2)
+        for frame in iter_drift(
+            islice(read_dialogues(dialogues_path()), start, None, 40),
+            ChatPromptMetaLlamaLlama2Chat,
+            tokenizer,
+            labels=labels,
+        )
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +106,12 @@ def test_a_batch_of_other_types_is_refused_and_the_rows_before_it_are_kept(tmp_p
     with pytest.raises(Exception, match="(?i)convert|int"):
         write(tmp_path, pd.DataFrame({"turn": [1]}), pd.DataFrame({"turn": ["two"]}))
     assert list(pd.read_parquet(tmp_path / "drift.parquet")["turn"]) == [1]
+
+
+def test_a_run_cut_short_before_its_first_row_has_its_columns(tmp_path: Path) -> None:
+    write(tmp_path, pd.DataFrame({"turn": [1], "strategy": ["exact"]}).iloc[:0])
+    assert list(pd.read_csv(tmp_path / "drift.csv").columns) == ["turn", "strategy"]
+    assert list(pd.read_parquet(tmp_path / "drift.parquet").columns) == ["turn", "strategy"]
 
 
 def test_nothing_measured_writes_nothing(tmp_path: Path) -> None:
