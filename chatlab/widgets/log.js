@@ -184,10 +184,13 @@ class Message {
 /** The log of one view: draws the kernel's messages, keeps its end in sight, asks again when something is missing. */
 function createLog(model, label) {
   const element = make("div", { class: "cl-log", role: "log", "aria-live": "polite", "aria-label": label, tabindex: 0 });
+  const inside = make("div");
+  element.append(inside);
   const messages = new Map();
   const watchers = [];
   let retry = 0; // timer of the one request under way
   let atEnd = true;
+  let touched = 0; // until when a scroll is a person's
   let queue = Promise.resolve();
 
   // One request at a time. An answer may be lost, or late because the kernel is busy: so again after 1, 2, 4 … s.
@@ -197,15 +200,18 @@ function createLog(model, label) {
     retry = setTimeout(() => { retry = 0; ask(2 * wait); }, wait);
   };
   const answered = () => { clearTimeout(retry); retry = 0; };
+  const stick = () => { if (atEnd) element.scrollTop = element.scrollHeight; };
+  const resized = new ResizeObserver(() => stick()); // a block off the screen has a guessed height until it is drawn
+  resized.observe(inside);
   const changed = () => {
     for (const watch of watchers) watch();
-    if (atEnd) element.scrollTop = element.scrollHeight; // now, not in a frame: scroll events must find it at the end
+    stick();
   };
   const setFull = (full) => {
     if (!messages.has(full.id)) {
       const message = new Message(full.id);
       messages.set(full.id, message);
-      element.append(message.element);
+      inside.append(message.element);
     }
     messages.get(full.id).setFull(full);
   };
@@ -230,12 +236,17 @@ function createLog(model, label) {
     changed();
   };
   const onMessage = (content, buffers) => { queue = queue.then(() => receive(content, buffers)); };
-  const onScroll = () => { atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 8; };
+  // Only a person leaves the end: the browser itself scrolls, too, when heights change.
+  const onInput = (event) => { touched = performance.now() + (event.type === "pointerdown" ? 3000 : 500); };
+  const onScroll = () => {
+    if (performance.now() < touched) atEnd = element.scrollTop + element.clientHeight >= element.scrollHeight - 8;
+  };
   const onShow = () => { element.dataset.show = model.get("show"); answered(); ask(); };
 
   model.on("msg:custom", onMessage);
   model.on("change:show", onShow);
   element.addEventListener("scroll", onScroll, { passive: true });
+  for (const type of ["wheel", "touchmove", "keydown", "pointerdown"]) element.addEventListener(type, onInput, { passive: true });
   onShow();
   return {
     element,
@@ -247,6 +258,7 @@ function createLog(model, label) {
       model.off("msg:custom", onMessage);
       model.off("change:show", onShow);
       answered();
+      resized.disconnect();
     },
   };
 }

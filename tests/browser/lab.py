@@ -140,6 +140,10 @@ class Notebook:
     """A notebook in a page of the browser."""
 
     def __init__(self, context: Any, lab: Lab, path: str) -> None:
+        from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+        self.never = PlaywrightTimeout
+        """What is raised when something waited for does not come."""
         self.lab, self.path = lab, path
         self.problems: list[str] = []
         self.page = context.new_page()

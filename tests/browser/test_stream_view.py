@@ -10,6 +10,7 @@ import pytest
 from chatlab.widgets.stream_view import StreamView
 from tests.browser.bare import Bare
 
+AT_END = "((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 8)(document.querySelector('.cl-log'))"
 STORY = ["Hello, ", "世界 ", "👍🏽", "🇯🇵", "\n\tdone", " e\u0301", "\u202eabc\u202c"]
 
 
@@ -126,9 +127,7 @@ def test_a_long_text_keeps_its_end_on_screen_and_all_of_it_in_the_kernel(bare: C
     assert 190_000 < len(shown) <= 205_000
     assert one.widget.text.endswith(shown)
     assert one.page.is_visible(".cl-note")
-    assert one.page.evaluate(
-        "(log => log.scrollTop + log.clientHeight >= log.scrollHeight - 8)(document.querySelector('.cl-log'))"
-    )
+    one.page.wait_for_function(AT_END)
 
 
 def test_one_endless_line_is_cut_into_blocks_without_breaking_a_character(bare: Callable[..., Bare]) -> None:
@@ -144,8 +143,15 @@ def test_a_reader_who_scrolled_up_is_left_alone(bare: Callable[..., Bare]) -> No
     one = bare()
     one.widget.put("line\n" * 200)
     one.exchange()
-    one.page.evaluate("document.querySelector('.cl-log').scrollTop = 10")
-    one.page.wait_for_timeout(50)
+    one.page.hover(".cl-log")
+    one.page.mouse.wheel(0, -10_000)
+    one.page.wait_for_function("document.querySelector('.cl-log').scrollTop === 0")
     one.widget.put("line\n" * 50)
     one.exchange()
-    assert one.page.evaluate("document.querySelector('.cl-log').scrollTop") == 10
+    one.page.wait_for_timeout(50)
+    assert one.page.evaluate("document.querySelector('.cl-log').scrollTop") < 50
+    one.page.mouse.wheel(0, 100_000)
+    one.page.wait_for_function(AT_END)
+    one.widget.put("line\n" * 50)
+    one.exchange()
+    one.page.wait_for_function(AT_END)
