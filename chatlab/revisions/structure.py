@@ -57,7 +57,8 @@ def differences(before: Any, after: Any, path: tuple[str, ...] = ()) -> Iterator
     >>> list(differences({"a": [1, 2, 3]}, {"a": [1, 3], "b": 0}))
     [(('a', '1'), 2, <absent>), (('b',), <absent>, 0)]
     """
-    if before == after and type(before) is type(after):
+    # Python calls False and 0 equal, at any depth; JSON does not.
+    if before == after and canonical(before) == canonical(after):
         return
     if isinstance(before, dict) and isinstance(after, dict):
         for key in sorted(before.keys() | after.keys()):

@@ -14,8 +14,9 @@ from chatlab.testing import tiny_llama, tiny_tokenizer
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith("chatlab"):
             thread.join(5)
             assert not thread.is_alive()
