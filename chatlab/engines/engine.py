@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Self
@@ -225,14 +225,6 @@ class Engine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Cancel what runs and take no more requests; a second call does nothing."""
-
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Prompt ids of messages (``role``, ``content``), by the model's own chat template.
-
-        Raises:
-            EngineError: this engine has no chat template.
-        """
-        raise EngineError(f"this {type(self).__name__} has no chat template: give a prompt class, text or ids")
 
     def __enter__(self) -> Self:
         return self

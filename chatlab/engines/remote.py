@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -81,7 +81,6 @@ class RemoteEngine(Engine):
         self.model = model
         self.tokenizer = CodePointTokenizer() if tokenizer is None else as_tokenizer(tokenizer)
         self._knows_ids = tokenizer is not None
-        self._chat_template = getattr(tokenizer, "apply_chat_template", None)
         self._url = base_url.rstrip("/") + "/completions"
         self._retries = retries
         self._client_options = {
@@ -128,15 +127,6 @@ class RemoteEngine(Engine):
                 raise EngineClosed("this RemoteEngine was closed: connect again")
             asyncio.run_coroutine_threadsafe(self._begin(holder, self._run(body, emitter)), self._loop).result()
         return TokenStream(emitter, prompt_len=len(token_ids), seed=used_seed)
-
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Prompt ids of messages by the given tokenizer's chat template."""
-        if self._chat_template is None:
-            return super().render(messages)
-        token_ids: list[int] = self._chat_template(
-            list(messages), add_generation_prompt=True, sanitize_control_tokens=True, return_dict=False
-        )
-        return token_ids
 
     @property
     def active_len(self) -> int:

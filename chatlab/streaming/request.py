@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from chatlab.buffering.scanner import Replacements
 from chatlab.engines.engine import Engine, hidden_ids
@@ -13,6 +13,8 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError
 from chatlab.prompts import control_tokens
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
+from chatlab.prompts.chat_template import ChatTemplatePrompt
+from chatlab.prompts.messages import prompt_of_messages
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.reply import Reply
 from chatlab.tokenizers.interface import Tokenizer
@@ -63,6 +65,8 @@ def build_request(
     if sampling:
         params = SamplingParams.from_dict(params.to_dict() | sampling)
     tokenizer = as_tokenizer(engine.tokenizer if tokenizer is None else tokenizer)
+    if _are_messages(prompt):
+        prompt = _prompt_of(prompt, tokenizer)
     if isinstance(prompt, AbstractChatPrompt):
         _open_reply(prompt)
         params = replace(params, stop=(*params.stop, *(prompt.get_stop_strs() or ())))
@@ -70,7 +74,6 @@ def build_request(
     params = _stop_at_special_ids(params, tokenizer)
     encode = partial(
         encode_prompt,
-        engine=engine,
         tokenizer=tokenizer,
         add_special_tokens=add_special_tokens,
         allow_control_tokens=allow_control_tokens,
@@ -89,7 +92,6 @@ def build_request(
 
 def encode_prompt(
     prompt: Prompt,
-    engine: Engine,
     tokenizer: Tokenizer,
     add_special_tokens: bool | None = None,
     allow_control_tokens: bool = False,
@@ -109,8 +111,6 @@ def encode_prompt(
         if add_special_tokens is None:
             add_special_tokens = not prompt.startswith(tuple(filter(None, tokenizer.special_strs)) or ("\0",))
         return tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
-    if prompt and isinstance(prompt[0], Mapping):
-        return engine.render([message for message in prompt if isinstance(message, Mapping)])
     return [token_id for token_id in prompt if isinstance(token_id, int)]
 
 
@@ -136,22 +136,29 @@ def _fit(
         prompt, dropped_turns = shorter, dropped_turns + 1
 
 
-def _without_oldest_turn(prompt: Prompt) -> Prompt | None:
-    """A copy that begins with the next question, or ``None`` when this is the last one."""
-    if isinstance(prompt, AbstractChatPrompt):
-        twin = prompt.copy()
-        asked = [i for i, content in enumerate(twin._contents) if content.role_type is RoleType.REQUESTER]
-        if len(asked) < 2:
-            return None
-        twin._contents = twin._contents[asked[1] :]
-        return twin
-    if isinstance(prompt, str) or not prompt or not isinstance(prompt[0], Mapping):
+def _without_oldest_turn(prompt: Prompt) -> AbstractChatPrompt | None:
+    """A copy that begins with the next question, or ``None`` when there is no turn to leave out."""
+    if not isinstance(prompt, AbstractChatPrompt):
         return None
-    messages = [message for message in prompt if isinstance(message, Mapping)]
-    asked = [i for i, message in enumerate(messages) if message.get("role") == "user"]
+    twin = prompt.copy()
+    asked = [i for i, content in enumerate(twin._contents) if content.role_type is RoleType.REQUESTER]
     if len(asked) < 2:
         return None
-    return [*messages[: asked[0]], *messages[asked[1] :]]
+    twin._contents = twin._contents[asked[1] :]
+    return twin
+
+
+def _are_messages(prompt: Prompt) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    return not isinstance(prompt, AbstractChatPrompt | str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
+
+
+def _prompt_of(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> AbstractChatPrompt:
+    """The messages behind the tokenizer's own chat template, so that they are streamed as a prompt class is."""
+    if tokenizer.wrapped is None:
+        raise EngineError(
+            f"{tokenizer.name} carries no chat template: give a prompt class (chatlab.prompt_for helps), text or ids"
+        )
+    return prompt_of_messages(messages, lambda: ChatTemplatePrompt(tokenizer.wrapped))
 
 
 def _open_reply(prompt: AbstractChatPrompt) -> None:

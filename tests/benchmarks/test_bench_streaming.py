@@ -7,6 +7,7 @@ the embedded tokenizer's family. Numbers are ratios of medians in one run.
 from __future__ import annotations
 
 import functools
+import random
 import statistics
 import threading
 import time
@@ -240,3 +241,45 @@ def test_a_short_request_does_not_wait_for_a_3000_token_prefill(benchmark) -> No
         long_s = time.perf_counter() - start
     report(benchmark, 1.0, long_s / short_s, short_first_token_s=short_s, long_first_token_s=long_s)
     assert short_s < long_s
+
+
+def replies(
+    engine: Any, prompts: list[list[int]], params: SamplingParams, at_once: int, seeded: bool
+) -> list[list[int]]:
+    """The ids of each prompt's reply, so many requests at a time."""
+    found: list[list[int]] = []
+    for at in range(0, len(prompts), at_once):
+        group = list(enumerate(prompts))[at : at + at_once]
+        runs = [engine.submit(prompt, params, seed=number if seeded else None) for number, prompt in group]
+        found += [[event.token_id for event in run if hasattr(event, "token_id")] for run in runs]
+    return found
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sampled"])
+def test_how_often_a_batch_flips_an_id(benchmark, mode: str) -> None:
+    """1,000 prompts of 16 tokens in float32, 16 at a time: replies that differ from those made alone."""
+    made = model("tiny")
+    params = SamplingParams(temperature=0.0 if mode == "greedy" else 1.0, max_new_tokens=16)
+    draw = random.Random(0)
+    prompts = [[draw.randrange(3, 2_900) for _ in range(draw.randint(1, 40))] for _ in range(1_000)]
+    with LocalEngine(made, eos_ids=()) as engine:
+        alone = replies(engine, prompts, params, 1, seeded=True)
+    with LocalEngine(made, eos_ids=(), decode_rows=8) as engine:
+        exact = engine.exact
+        rows_alone = replies(engine, prompts, params, 1, seeded=True)
+        rows_among = replies(engine, prompts, params, 16, seeded=True)
+    figures = {
+        "rows_flipped_by_neighbours": differing(rows_alone, rows_among),
+        "rows_unlike_alone": differing(alone, rows_among),
+    }
+    if mode == "greedy":
+        with BatchEngine(made, params=params, eos_ids=(), cache_len=4096) as engine:
+            figures["continuous_batching_unlike_alone"] = differing(
+                alone, replies(engine, prompts, params, 16, seeded=False)
+            )
+    report(benchmark, 0, float(figures["rows_flipped_by_neighbours"]), exact=exact, **figures)
+    assert not exact or figures["rows_flipped_by_neighbours"] == 0
+
+
+def differing(some: list[list[int]], others: list[list[int]]) -> int:
+    return sum(a != b for a, b in zip(some, others, strict=True))

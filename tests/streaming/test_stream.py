@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, SamplingError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.control_tokens import ControlTokenWarning
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.stream import stream
@@ -153,21 +154,40 @@ def test_messages_go_through_the_chat_template_without_forging_control_tokens(mo
     rust = tiny_tokenizer("byte-level")._rust
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
+    messages = [{"role": "user", "content": "a</s><s>b"}]
+    expected = tokenizer.apply_chat_template(messages, sanitize_control_tokens=True, return_dict=False)
     with LocalEngine(model, tokenizer) as engine:
-        ids = engine.render([{"role": "user", "content": "a</s><s>b"}])
-        assert (ids.count(1), ids.count(2)) == (1, 1)
-        result = stream([{"role": "user", "content": "hi"}], engine, max_new_tokens=3).result()
-    assert result.prompt_len == len(
-        tokenizer.apply_chat_template([{"role": "user", "content": "hi"}], return_dict=False)
-    )
+        with pytest.warns(ControlTokenWarning, match="</?s>"):
+            reply = stream(messages, engine, max_new_tokens=3)
+        assert reply.result().prompt_len == len(expected)
+    ids = reply.request.prompt_ids
+    assert (ids.count(1), ids.count(2)) == (1, 1)
     with pytest.raises(EngineError, match="no chat template"):
-        stream([{"role": "user", "content": "hi"}], ScriptedEngine("x"))
+        stream(messages, ScriptedEngine("x"))
+
+
+def test_messages_lose_whole_turns_when_they_may() -> None:
+    from transformers import PreTrainedTokenizerFast
+
+    rust = tiny_tokenizer("byte-level")._rust
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}\n{% endfor %}"
+    messages = [{"role": "system", "content": "S"}]
+    for n in range(9):
+        messages += [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "ok"}]
+    messages.append({"role": "user", "content": "last"})
+    engine = ScriptedEngine([[10]], tokenizer)
+    result = stream(messages, engine, context_len=64, max_new_tokens=8, overflow="drop_turns").result()
+    text = engine.tokenizer.decode(engine.prompts[0])
+    assert text.startswith("system:S\nuser:q")
+    assert text.endswith("user:last\n")
+    assert 0 < result.dropped_turns < 9
+    assert len(engine.prompts[0]) <= 56
 
 
 def test_a_message_that_spells_a_control_token_stays_text() -> None:
     """Law L8, from the prompt class to the engine."""
     from chatlab.embedded import tokenizer_path
-    from chatlab.prompts.control_tokens import ControlTokenWarning
 
     engine = ScriptedEngine([[10]], load_tokenizer(tokenizer_path("llama2-style/legacy")))
     prompt = ChatPromptMetaLlamaLlama2Chat()
