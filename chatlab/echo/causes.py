@@ -274,7 +274,9 @@ def _same_place(edit: Mismatch, gained: str, other: Mismatch, other_gained: str)
     if edit.prompt_start < edit.prompt_end:
         # What only inserts leaves every character of the prompt in the echo: nothing is lost there any more.
         return max(edit.prompt_start, other.prompt_start) < min(edit.prompt_end, other.prompt_end)
-    return other.prompt_start <= edit.prompt_start <= other.prompt_end and gained in other_gained
+    # What stands in for other text of the same length inserts nothing.
+    is_longer = len(other_gained) - (other.prompt_end - other.prompt_start) >= len(gained)
+    return other.prompt_start <= edit.prompt_start <= other.prompt_end and gained in other_gained and is_longer
 
 
 def _covers(edit: Mismatch, other: Mismatch) -> bool:

@@ -96,6 +96,15 @@ def test_the_letters_of_the_unknown_token_are_no_letters_of_the_text() -> None:
     ]
 
 
+# -- two causes side by side ---------------------------------------------------------------------------------
+
+
+def test_a_prefix_beside_a_typed_space_mark_is_told_apart_from_it() -> None:
+    trace = trace_echo(load_tokenizer(tokenizer_path("llama2-style/legacy"), loader="sentencepiece"), "a</s> \u2581b")
+    assert trace.echo == "a   b"
+    assert {edit.cause for edit in trace.surprises} == {Cause.DUMMY_PREFIX, Cause.SPACE_MARK}
+
+
 # -- added tokens with normalized=true -----------------------------------------------------------------------
 
 
