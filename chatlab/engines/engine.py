@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Self
+from weakref import WeakSet
 
 from chatlab.engines.sampling import MAX_SEED, SamplingParams
 from chatlab.errors import ContextLengthError, EngineError, GenerationError, TokenIdError
@@ -186,6 +188,16 @@ class TokenStream:
         return event
 
 
+_OPEN: WeakSet[Engine] = WeakSet()
+
+
+@atexit.register
+def _close_open_engines() -> None:
+    """End what still runs: a worker inside torch that the interpreter kills at its exit takes the process with it."""
+    for engine in list(_OPEN):
+        engine.close()
+
+
 class Engine(ABC):
     """Something that continues token ids.
 
@@ -198,6 +210,12 @@ class Engine(ABC):
     """The tokenizer of the model, for those who come with text; ``None`` where only ids go in."""
     eos_ids: frozenset[int] = frozenset()
     """Ids that end a reply."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Keep track of every engine, so that none outlives the program."""
+        engine = super().__new__(cls)
+        _OPEN.add(engine)
+        return engine
 
     @abstractmethod
     def submit(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import random
+import subprocess
+import sys
 import time
 
 import pytest
@@ -15,6 +17,7 @@ from chatlab.engines.local import LocalEngine, end_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, GenerationError, TokenIdError
 from chatlab.testing import tiny_llama
+from tests.conftest import ROOT
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=12)
 
@@ -297,3 +300,16 @@ def test_waiting_for_an_event_can_time_out(model) -> None:
             run.get(0.01)
         assert run.get(5).index == 0
         handle.remove()
+
+
+def test_a_program_that_ends_in_the_middle_of_a_reply_ends_well() -> None:
+    """A thread inside torch that the interpreter kills would take the whole process down with it."""
+    code = (
+        "from chatlab import LocalEngine, load_model, SamplingParams\n"
+        "from chatlab.embedded import model_path\n"
+        "engine = LocalEngine(load_model(model_path()))\n"
+        "next(iter(engine.submit([1, 5, 7], SamplingParams(max_new_tokens=600))))\n"
+        "print('leaving')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "leaving\n", "")
