@@ -200,7 +200,7 @@ class BatchEngine(Engine):
             with self._lock:
                 if self._closed:
                     return
-                if output is not None or not self._requests:
+                if output is not None or not self._requests or manager.batch_processor is None:  # it is still starting
                     heard = time.monotonic()
                 if output is not None:
                     self._deliver(output)

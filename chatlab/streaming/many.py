@@ -12,7 +12,7 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.reply import Delta, StreamResult
-from chatlab.streaming.request import Prompt, build_request
+from chatlab.streaming.request import Prompt, Request, build_request, close_reply
 from chatlab.streaming.run import Run
 
 
@@ -49,14 +49,17 @@ def stream_many(
         raise EngineError("one prompt object stands in two rows: give each row its own prompt.copy()")
     params = params or SamplingParams()
     first_seed = params.seed if seed is None else seed
-    requests = [build_request(prompt, engine, params, **options) for prompt in prompts]
+    requests: list[Request] = []
     runs: list[Run] = []
     try:
+        requests.extend(build_request(prompt, engine, params, **options) for prompt in prompts)
         for row, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
             runs.append(Run(prompt, engine, request, None if first_seed is None else first_seed + row, row))
     except BaseException:
         for run in runs:
-            run.cut()
+            run.events.cancel()
+        for prompt, request in zip(prompts, requests, strict=False):
+            close_reply(prompt, request.opened_reply)
         raise
     return ManyStream(runs)
 

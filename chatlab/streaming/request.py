@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeGuard
+from operator import index
+from typing import Any, Literal, TypeGuard, cast
 
 from chatlab.buffering.scanner import Replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError
+from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, TokenIdError
 from chatlab.prompts import control_tokens
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
 from chatlab.prompts.chat_template import ChatTemplatePrompt
@@ -36,6 +37,8 @@ class Request:
     special_ids: frozenset[int]
     skip_special_tokens: bool
     dropped_turns: int
+    opened_reply: bool
+    """Whether the prompt's reply was opened for this request."""
 
     def reply(self, row: int = 0) -> Reply:
         """An empty reply to this request."""
@@ -64,11 +67,14 @@ def build_request(
     params = params or SamplingParams()
     if sampling:
         params = SamplingParams.from_dict(params.to_dict() | sampling)
-    tokenizer = as_tokenizer(engine.tokenizer if tokenizer is None else tokenizer)
+    tokenizer = engine.tokenizer if tokenizer is None else tokenizer
+    if tokenizer is None:
+        raise EngineError(f"this {type(engine).__name__} has no tokenizer: build it with one, or give tokenizer=")
+    tokenizer = as_tokenizer(tokenizer)
     if _are_messages(prompt):
         prompt = _prompt_of(prompt, tokenizer)
+    opened = isinstance(prompt, AbstractChatPrompt) and _open_reply(prompt)
     if isinstance(prompt, AbstractChatPrompt):
-        _open_reply(prompt)
         params = replace(params, stop=(*params.stop, *(prompt.get_stop_strs() or ())))
         replacements = [*_pairs(replacements), *(prompt.get_replacement_when_output() or ())]
     params = _stop_at_special_ids(params, tokenizer)
@@ -78,7 +84,11 @@ def build_request(
         add_special_tokens=add_special_tokens,
         allow_control_tokens=allow_control_tokens,
     )
-    prompt_ids, dropped_turns = _fit(prompt, encode, engine, params, overflow)
+    try:
+        prompt_ids, dropped_turns = _fit(prompt, encode, engine, params, overflow)
+    except BaseException:
+        close_reply(prompt, opened)
+        raise
     return Request(
         prompt_ids=tuple(prompt_ids),
         params=params,
@@ -87,7 +97,14 @@ def build_request(
         special_ids=hidden_ids(engine, params, tokenizer.special_ids) if skip_special_tokens else frozenset(),
         skip_special_tokens=skip_special_tokens,
         dropped_turns=dropped_turns,
+        opened_reply=opened,
     )
+
+
+def close_reply(prompt: Prompt | None, opened: bool) -> None:
+    """Take an open reply back that no model will fill: a refused request leaves the history as it was."""
+    if opened and isinstance(prompt, AbstractChatPrompt) and prompt.get_history()[-1].role_type is RoleType.RESPONDER:
+        prompt.remove_last_message()
 
 
 def encode_prompt(
@@ -111,7 +128,12 @@ def encode_prompt(
         if add_special_tokens is None:
             add_special_tokens = not prompt.startswith(tuple(filter(None, tokenizer.special_strs)) or ("\0",))
         return tokenizer.encode(prompt, add_special_tokens=add_special_tokens)
-    return [token_id for token_id in prompt if isinstance(token_id, int)]
+    try:
+        return [
+            index(token_id) for token_id in cast(Sequence[int], prompt)
+        ]  # NumPy's and torch's integers are integers, too
+    except TypeError as error:
+        raise TokenIdError(f"a prompt of ids holds something that is no integer: {error}") from error
 
 
 def _fit(
@@ -161,15 +183,17 @@ def _prompt_of(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer) -> A
     return prompt_of_messages(messages, lambda: ChatTemplatePrompt(tokenizer.wrapped))
 
 
-def _open_reply(prompt: AbstractChatPrompt) -> None:
-    """Open a reply at the end of the history, unless one is open already."""
+def _open_reply(prompt: AbstractChatPrompt) -> bool:
+    """Open a reply at the end of the history, unless one is open already; tell whether that was done."""
     contents = prompt.get_history()
     if contents and contents[-1].role_type is RoleType.REQUESTER:
         prompt.add_responder_msg(None)
-    elif not contents or contents[-1].message is not None:
+        return True
+    if not contents or contents[-1].message is not None:
         raise RoleOrderError(
             "there is no question to answer: call add_requester_msg first, or clear_last_message to answer again"
         )
+    return False
 
 
 def _stop_at_special_ids(params: SamplingParams, tokenizer: Tokenizer) -> SamplingParams:

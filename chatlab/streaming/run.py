@@ -6,7 +6,7 @@ from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
 from chatlab.errors import EngineError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.reply import Delta, Reply, StreamResult
-from chatlab.streaming.request import Prompt, Request
+from chatlab.streaming.request import Prompt, Request, close_reply
 
 
 class Run:
@@ -18,8 +18,12 @@ class Run:
         self.error: EngineError | None = None
         """What ended the reply, when the reason is ``error``."""
         self._prompt = prompt if isinstance(prompt, AbstractChatPrompt) else None
-        self._reply: Reply = request.reply(row)
-        self.events: TokenStream = engine.submit(request.prompt_ids, request.params, seed=seed)
+        try:
+            self._reply: Reply = request.reply(row)
+            self.events: TokenStream = engine.submit(request.prompt_ids, request.params, seed=seed)
+        except BaseException:
+            close_reply(prompt, request.opened_reply)
+            raise
 
     @property
     def text(self) -> str:

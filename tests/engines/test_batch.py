@@ -157,16 +157,16 @@ def test_a_worker_that_dies_ends_its_requests_and_is_replaced(model) -> None:
 
 
 def test_a_worker_that_stalls_is_replaced(model) -> None:
-    with BatchEngine(model, params=GREEDY, cache_len=1024, eos_ids=(), stall_s=0.3) as engine:
+    with BatchEngine(model, params=GREEDY, cache_len=1024, eos_ids=(), stall_s=1.0) as engine:
         ids_of(engine.submit([5], GREEDY))
         hang = threading.Event()
-        handle = model.register_forward_pre_hook(lambda *args: hang.wait(5) and None)
+        handle = model.register_forward_pre_hook(lambda *args: hang.wait(20) and None)
         run = engine.submit([5], GREEDY)
         end = list(run)[-1]
         handle.remove()
         hang.set()
         assert end.finish_reason == "error"
-        assert "gave nothing for 0.3 s" in str(end.error)
+        assert "gave nothing for 1.0 s" in str(end.error)
         assert len(ids_of(engine.submit([5], GREEDY))) == 12
 
 

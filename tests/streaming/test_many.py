@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatlab.engines.local import LocalEngine
-from chatlab.errors import ContextLengthError, EngineError, GenerationError
+from chatlab.errors import ContextLengthError, EncodeError, EngineError, GenerationError
 from chatlab.streaming.many import stream_many
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine
@@ -92,6 +92,17 @@ def test_a_prompt_that_does_not_fit_starts_no_row(engine) -> None:
         stream_many([[5], [6] * 5000], engine)
     assert engine.wait_idle(5)
     assert engine.active_len == 0
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+@pytest.mark.parametrize("refused_by", ["engine", "tokenizer"])
+def test_a_refused_row_leaves_every_history_as_it_was(bad: int, refused_by: str) -> None:
+    prompts = [asked("Hi") for _ in range(3)]
+    prompts[bad].remove_last_message()
+    prompts[bad].add_requester_msg("x" * 5000 if refused_by == "engine" else "\ud800")
+    with pytest.raises(ContextLengthError if refused_by == "engine" else EncodeError):
+        stream_many(prompts, ScriptedEngine("x", delay=0.01))
+    assert [len(prompt.get_history()) for prompt in prompts] == [1, 1, 1]
 
 
 def test_no_prompts_give_no_deltas(engine) -> None:

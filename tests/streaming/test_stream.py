@@ -9,12 +9,15 @@ import threading
 import time
 from itertools import pairwise
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatlab.engines.local import LocalEngine
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, SamplingError
+from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, SamplingError, TokenIdError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
@@ -129,6 +132,29 @@ def test_a_prompt_without_a_question_is_refused() -> None:
     assert prompt.get_responder_last_msg() == "answered"
 
 
+def test_a_refused_request_leaves_the_history_as_it_was() -> None:
+    prompt = asked("x" * 2000)
+    with pytest.raises(ContextLengthError):
+        stream(prompt, ScriptedEngine("x"))
+    with pytest.raises(ContextLengthError):
+        stream(prompt, ScriptedEngine("x"), overflow="drop_turns")
+    assert [c.message for c in prompt.get_history()] == ["x" * 2000]
+
+
+def test_ids_may_be_any_integers_and_nothing_else() -> None:
+    engine = ScriptedEngine("x")
+    stream(np.array([65, 66]), engine).result()
+    stream(torch.tensor([65, 66]), engine).result()
+    assert engine.prompts == [[65, 66], [65, 66]]
+    with pytest.raises(TokenIdError, match="no integer"):
+        stream([65, "b"], engine)
+
+
+def test_an_engine_without_a_tokenizer_says_so(model) -> None:
+    with LocalEngine(model) as engine, pytest.raises(EngineError, match="has no tokenizer"):
+        stream("Hi", engine)
+
+
 def test_a_text_that_begins_with_its_own_special_token_gets_no_second_one() -> None:
     """The tokenizer puts <s> before a text; a Llama-2 prompt writes its own."""
     from tokenizers import processors
@@ -148,8 +174,6 @@ def test_a_text_that_begins_with_its_own_special_token_gets_no_second_one() -> N
 
 def test_messages_go_through_the_chat_template_without_forging_control_tokens(model) -> None:
     from transformers import PreTrainedTokenizerFast
-
-    from chatlab.engines.local import LocalEngine
 
     rust = tiny_tokenizer("byte-level")._rust
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust, bos_token="<s>", eos_token="</s>")

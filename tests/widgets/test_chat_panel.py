@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from chatlab import ChatPromptMetaLlamaLlama2Chat
 from chatlab.engines.engine import Engine
 from chatlab.errors import ChatBusy, EngineError, RoleOrderError, SamplingError
-from chatlab.testing import ScriptedEngine
+from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.widgets.chat_panel import ChatPanel
 
 
@@ -27,11 +28,10 @@ def panel(*replies: str, **options: Any) -> ChatPanel:
     return ChatPanel(ScriptedEngine(list(replies), **engine_options), ChatPromptMetaLlamaLlama2Chat(), **options)
 
 
-class Templated(ScriptedEngine):
-    """An engine with a chat template."""
+class Templated(CodePointTokenizer):
+    """A tokenizer with a chat template."""
 
-    def render(self, messages: Any) -> list[int]:
-        return [ord(c) for message in messages for c in f"<{message['role']}>{message['content']}"]
+    wrapped = SimpleNamespace(chat_template="{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}")
 
 
 def wait_for_text(chat: ChatPanel, length: int = 3) -> None:
@@ -50,7 +50,7 @@ def test_two_turns_share_one_history(sent: list[Any]) -> None:
 
 
 def test_an_engine_with_a_template_needs_no_prompt_class(sent: list[Any]) -> None:
-    engine = Templated(["One.", "Two."])
+    engine = ScriptedEngine(["One.", "Two."], Templated())
     chat = ChatPanel(engine, system_prompt="Brief")
     chat.ask_sync("a", view=False)
     chat.ask_sync("b", view=False)
