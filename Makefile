@@ -19,13 +19,15 @@ demo: $(STAMP)
 test: $(STAMP) browser
 	$(BIN)/python -m pytest --real=$(REAL)
 
-# A browser and a Japanese font for tests/browser, where the machine lacks them and lets us add them.
+# A browser, a Japanese font and an accessibility checker for tests/browser, where the machine lacks them and lets us add them.
 browser:
 	@if command -v chromium chromium-browser google-chrome >/dev/null && fc-list :lang=ja 2>/dev/null | grep -q .; then :; \
 	elif command -v apt-get >/dev/null && test "$$(id -u)" = 0; then \
 	  (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-ipafont-gothic fontconfig) >/dev/null 2>&1 \
 	  || echo "no browser could be installed: tests/browser will say what they skip"; \
 	else echo "no Chromium or no Japanese font: install chromium and fonts-ipafont-gothic for tests/browser"; fi
+	@test -f node_modules/axe-core/axe.min.js || ! command -v npm >/dev/null || \
+	  npm install --no-save --no-audit --no-fund --ignore-scripts --silent axe-core@4.14.1 || echo "axe-core could not be fetched: its tests will skip"
 
 lab: $(STAMP)
 	$(BIN)/chatlab lab
@@ -53,4 +55,4 @@ data: $(STAMP)
 	$(BIN)/python data/make_model.py
 
 clean:
-	rm -rf .venv out .hypothesis .mypy_cache .ruff_cache .benchmarks
+	rm -rf .venv node_modules out .hypothesis .mypy_cache .ruff_cache .benchmarks

@@ -282,7 +282,7 @@ def to_html(c: Comparison) -> str:
 
 
 def _html_table(section: Section) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in section.header)
+    head = "".join(f"<th>{escape(name)}</th>" if name else "<td></td>" for name in section.header)
     body = "".join(
         "<tr>"
         + "".join(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from chatlab import render
 from chatlab.echo.summary import DriftTally
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
-from chatlab.widgets.static_view import Bundle
+from chatlab.widgets.static_view import Bundle, styled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +34,7 @@ class DriftExplorer(ipywidgets.VBox):  # type: ignore[misc]
         self.strategy = ipywidgets.Dropdown(options=[ALL, *strategies], description="Cut")
         self.turn = ipywidgets.Dropdown(options=[ALL, *map(str, turns)], description="Turn")
         self.first_piece = ipywidgets.Dropdown(options=[ALL, "space", "no space"], description="First piece")
-        self._images = (_image("Echo drift by turn"), _image("Wrong replies by way of cutting"))
+        self._pictures = (ipywidgets.HTML(), ipywidgets.HTML())
         self._line = ipywidgets.Label()
         controls = (self.tokenizer, self.strategy, self.turn, self.first_piece)
         for control in controls:
@@ -40,7 +42,7 @@ class DriftExplorer(ipywidgets.VBox):  # type: ignore[misc]
         self._draw()
         rows = {"flex_flow": "row wrap"}
         super().__init__(
-            [ipywidgets.HBox(controls, layout=rows), self._line, ipywidgets.HBox(self._images, layout=rows)]
+            [ipywidgets.HBox(controls, layout=rows), self._line, ipywidgets.HBox(self._pictures, layout=rows)]
         )
 
     def chosen(self) -> pd.DataFrame:
@@ -63,15 +65,17 @@ class DriftExplorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def _draw(self) -> None:
         tally = DriftTally([self.chosen()])
-        self._images[0].value = plot_drift_by_turn(tally.by_turn()).png()
-        self._images[1].value = plot_wrong_replies(tally.by_first_piece()).png()
+        self._by_turn = plot_drift_by_turn(tally.by_turn()).png()
+        self._pictures[0].value = _picture(self._by_turn, "Echo drift by turn")
+        self._pictures[1].value = _picture(plot_wrong_replies(tally.by_first_piece()).png(), "Wrong replies by cut")
         self._line.value = self.summary()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle:
         live = super()._repr_mimebundle_(**kwargs)
-        still = {"text/plain": self.summary(), "image/png": self._images[0].value}
+        still = {"text/plain": self.summary(), "image/png": self._by_turn}
         return {**(live[0] if isinstance(live, tuple) else live), **still}
 
 
-def _image(alt: str) -> Any:
-    return ipywidgets.Image(format="png", tooltip=alt, layout={"max_width": "100%"})
+def _picture(png: bytes, alt: str) -> str:
+    """The picture with words for those who do not see it, which ``ipywidgets.Image`` cannot carry."""
+    return styled(render.image_html(f"data:image/png;base64,{b64encode(png).decode()}", alt))

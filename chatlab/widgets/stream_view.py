@@ -14,7 +14,7 @@ from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
 from chatlab.widgets.playback import Playback, Source
 from chatlab.widgets.saved_text import SavedText
-from chatlab.widgets.static_view import Bundle, Place
+from chatlab.widgets.static_view import Bundle, Place, in_kernel
 
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
@@ -203,6 +203,8 @@ class StreamView(LiveLog):
     def follow(self, source: Source) -> Playback:
         """Show a whole stream, read in a thread; wait for it with ``await`` or ``.wait()``, or go on meanwhile.
 
+        A view that stands nowhere yet is displayed in the cell.
+
         Args:
             source: ``chatlab.stream(...)`` or any iterable of text fragments.
         """
@@ -211,6 +213,8 @@ class StreamView(LiveLog):
             self._text.explain(
                 replacements=request.replacements, stops=request.params.stop, special_ids=request.special_ids
             )
+        if not self._places and in_kernel():
+            self._ipython_display_()
         self._playback = Playback(source, self)
         return self._playback
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
-import pytest
-
 from tests.browser.conftest import chromium as chromium
+from tests.browser.conftest import context as context
+from tests.browser.conftest import lab as lab
 from tests.browser.lab import Lab, Notebook
 
 SETUP = """
@@ -80,19 +79,6 @@ class Wire:
     def _count(self, payload: str | bytes) -> None:
         self.messages += 1
         self.bytes += len(payload if isinstance(payload, bytes) else payload.encode())
-
-
-@pytest.fixture(scope="module")
-def lab(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def context(chromium: Any) -> Iterator[Any]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    yield context
-    context.close()
 
 
 def run_and_wait(book: Notebook, number: int) -> None:

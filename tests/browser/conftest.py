@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.lab import Lab, Notebook
 from tests.conftest import ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -81,6 +82,46 @@ def blank_page(page: Any) -> Callable[[], Any]:
         return page
 
     return load
+
+
+@pytest.fixture(scope="package")
+def lab(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One JupyterLab for this folder."""
+    with Lab(tmp_path_factory.mktemp("lab")) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def context(chromium: Any) -> Iterator[Any]:
+    """Pages that share JupyterLab's files in the browser's cache."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def notebook(lab: Lab, context: Any) -> Iterator[Callable[..., Notebook]]:
+    """Open notebooks of given cells; an error or a dialog in a page, or a request beyond the server, fails the test."""
+    opened: list[Notebook] = []
+
+    def open_notebook(name: str, *sources: str) -> Notebook:
+        opened.append(Notebook(context, lab, lab.write(name, *sources)))
+        return opened[-1]
+
+    yield open_notebook
+    problems = [problem for one in opened for problem in one.problems]
+    for one in opened:
+        one.close()
+    assert problems == []
+
+
+@pytest.fixture
+def axe() -> str:
+    """The accessibility checker's script, or a visible skip."""
+    path = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.is_file():
+        pytest.skip("axe-core is not here: `make browser` fetches it where npm is")
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.fixture

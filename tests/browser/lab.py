@@ -166,6 +166,11 @@ class Notebook:
         if wait:
             self.wait_done(timeout_s)
 
+    def clear_outputs(self) -> None:
+        """Forget what the file brought, its numbers included."""
+        self.page.evaluate("jupyterapp.commands.execute('notebook:clear-all-cell-outputs')")
+        self.page.wait_for_function(f"{PROMPTS}.every((text) => /^\\[ ?\\]:?$/.test(text))")
+
     def wait_done(self, timeout_s: float = 90) -> None:
         """Wait until each cell has its number."""
         done = f"{PROMPTS}.every((text) => /^\\[\\d+\\]:?$/.test(text))"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.browser.lab import KERNEL_STATUS, Lab, Notebook
+from tests.browser.lab import KERNEL_STATUS, Notebook
 
 pytestmark = pytest.mark.slow
 
@@ -26,34 +25,6 @@ STATUS = ".cl-root .cl-status"
 REPLY = ".cl-message[data-role=assistant] .cl-text"
 IDLE = f"({KERNEL_STATUS}) === 'idle'"
 LENGTH = "(selector) => document.querySelector(selector)?.textContent.length ?? 0"
-
-
-@pytest.fixture(scope="module")
-def lab(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def context(chromium: Any) -> Iterator[Any]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def notebook(lab: Lab, context: Any) -> Iterator[Callable[..., Notebook]]:
-    opened: list[Notebook] = []
-
-    def open_notebook(name: str, *sources: str) -> Notebook:
-        opened.append(Notebook(context, lab, lab.write(name, *sources)))
-        return opened[-1]
-
-    yield open_notebook
-    problems = [problem for one in opened for problem in one.problems]
-    for one in opened:
-        one.close()
-    assert problems == []
 
 
 def wait_for_length(book: Notebook, length: int) -> None:
@@ -175,7 +146,7 @@ def test_a_reload_in_mid_stream_catches_up_and_two_views_agree(notebook: Callabl
     texts = "[...document.querySelectorAll('.cl-message[data-role=assistant] .cl-text')].map((e) => e.textContent)"
     for _ in range(5):
         one, two = book.page.evaluate(texts)
-        assert one == two
+        assert one.startswith(two) or two.startswith(one)  # each draws a message in its own turn of the event loop
     book.page.locator(".cl-stop").last.click()
     book.page.wait_for_function(
         "[...document.querySelectorAll('.cl-status')].every((e) => e.textContent.includes('stopped'))"

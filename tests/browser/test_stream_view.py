@@ -9,6 +9,7 @@ import pytest
 
 from chatlab.widgets.stream_view import StreamView
 from tests.browser.bare import Bare
+from tests.browser.conftest import missing
 
 AT_END = "((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 8)(document.querySelector('.cl-log'))"
 STORY = ["Hello, ", "世界 ", "👍🏽", "🇯🇵", "\n\tdone", " e\u0301", "\u202eabc\u202c"]
@@ -155,3 +156,19 @@ def test_a_reader_who_scrolled_up_is_left_alone(bare: Callable[..., Bare]) -> No
     one.widget.put("line\n" * 50)
     one.exchange()
     one.page.wait_for_function(AT_END)
+
+
+def test_japanese_has_glyphs(bare: Callable[..., Bare]) -> None:
+    """Without a font every character is the same empty box."""
+    one = bare()
+    drawn = one.page.evaluate(
+        """() => ["日", "語", "こ"].map((character) => {
+          const canvas = Object.assign(document.createElement("canvas"), { width: 40, height: 40 });
+          const context = canvas.getContext("2d");
+          context.font = "30px sans-serif";
+          context.fillText(character, 2, 32);
+          return canvas.toDataURL();
+        })"""
+    )
+    if len(set(drawn)) < 3:
+        missing("no Japanese font: run `make browser`, or install fonts-ipafont-gothic")

@@ -1,0 +1,78 @@
+"""Every view in the light and the dark theme: no violation that axe-core finds, and pictures to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.lab import Notebook
+
+pytestmark = pytest.mark.slow
+
+CELLS = (
+    """
+from chatlab import ChatPanel, ChatPromptMetaLlamaLlama2Chat, EchoView, RevisionView, load_tokenizer, measure_drift
+from chatlab.embedded import dialogues_path, tokenizer_path
+from chatlab.prompts.dialogue import read_dialogues
+from chatlab.testing import ScriptedEngine
+from chatlab.widgets.drift_explorer import DriftExplorer
+tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+prompt = ChatPromptMetaLlamaLlama2Chat()
+for question, answer in (("Where is Tokyo?", "In Japan."), ("東京は?", None)):
+    prompt.add_requester_msg(question)
+    prompt.add_responder_msg(answer)
+""",
+    """
+engine = ScriptedEngine("日本です。 <NL>Yes, 3 < 5 &\\t🦩!</s>", tokenizer)
+chat = ChatPanel(engine, ChatPromptMetaLlamaLlama2Chat(), show="tokens", replacements=[("<NL>", "\\n")])
+display(chat)
+reply = await chat.ask("Where?", view=False)
+""",
+    """
+from chatlab import StreamView, stream
+view = StreamView(show="buffer", replace=False)
+display(view)
+reply = await view.follow(stream("x", ScriptedEngine("Hello <NL>", tokenizer), replacements=[("<NL>", "|")]))
+""",
+    "EchoView.of_reply(tokenizer, prompt, '日本です。')",
+    """
+from chatlab.revisions.compare import compare_revisions
+RevisionView(compare_revisions(tokenizer_path("phi3-style/before"), tokenizer_path("phi3-style/after"))).explore()
+""",
+    """
+frame = measure_drift(list(read_dialogues(dialogues_path()))[:60], ChatPromptMetaLlamaLlama2Chat, tokenizer)
+DriftExplorer(frame)
+""",
+)
+RUN_AXE = """async (selectors) => {
+  const found = await axe.run({ include: selectors.map((selector) => [selector]) }, { resultTypes: ["violations"] });
+  return found.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ") + " " + n.failureSummary).join("; "));
+}"""
+VIEWS = (".cl-root", ".chatlab")
+
+
+def test_light_and_dark(notebook: Callable[..., Notebook], axe: str, screenshots: Path) -> None:
+    book = notebook("views", *CELLS)
+    book.page.set_viewport_size({"width": 1280, "height": 2600})
+    book.run_all()
+    book.page.wait_for_selector(".cl-chip")
+    book.page.wait_for_selector(".chatlab del")
+    book.page.wait_for_selector(".chatlab figure img")
+    assert book.page.locator(".jupyter-widgets-error-widget").count() == 0
+    errors = book.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
+    assert errors == []
+    book.page.evaluate("(source) => { (0, window.eval)(source); }", axe)
+    problems: list[Any] = []
+    for theme in ("Light", "Dark"):
+        book.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
+        book.page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
+        book.page.wait_for_timeout(500)
+        for number in range(1, len(CELLS)):
+            cell = book.page.locator(".jp-CodeCell").nth(number)
+            cell.scroll_into_view_if_needed()
+            cell.screenshot(path=screenshots / f"view{number}_{theme.lower()}.png")
+        problems += [(theme, violation) for violation in book.page.evaluate(RUN_AXE, list(VIEWS))]
+    assert problems == []
