@@ -74,7 +74,7 @@ def _show_trace(result: EchoTrace) -> None:
             str(edit.prompt_span[0]),
             visible(edit.prompt_text),
             visible(edit.echo_text),
-            edit.piece,
+            visible(edit.piece),
             edit.cause,
             proof,
             edit.cure,
