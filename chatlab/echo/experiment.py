@@ -206,9 +206,9 @@ class _Experiment:
         tokenizer = self._tokenizer
         prompt_ids = tokenizer.encode_batch([a.text for a in asked])
         outputs = self._outputs(asked, prompt_ids)
-        echoes = tokenizer.decode_batch(prompt_ids)
-        texts = tokenizer.decode_batch([p + o for p, o in zip(prompt_ids, outputs, strict=True)])
-        alone = tokenizer.decode_batch(outputs)
+        alone = tokenizer.decode_batch(outputs)  # a model's ids are looked at here, once
+        echoes = tokenizer.decode_own_batch(prompt_ids)
+        texts = tokenizer.decode_own_batch([p + o for p, o in zip(prompt_ids, outputs, strict=True)])
         truths = self._continuations.decode(outputs)
         turns = []
         for number, one in enumerate(asked):

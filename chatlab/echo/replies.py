@@ -51,7 +51,7 @@ class Continuations:
         """Return the true text of each list of output ids."""
         anchor_ids = self._anchor_ids.get(self._anchor, [])
         prefix_len = len(self._tokenizer.decode(anchor_ids)) if anchor_ids else 0
-        texts = self._tokenizer.decode_batch([[*anchor_ids, *output] for output in outputs])
+        texts = self._tokenizer.decode_own_batch([[*anchor_ids, *output] for output in outputs])
         return [text[prefix_len:] for text in texts]
 
     def _encode_one(self, text: str) -> list[int]:

@@ -114,6 +114,10 @@ class FastTokenizer(Tokenizer):
         """Return the text of each list of ids, in one call into Rust."""
         for token_ids in batch:
             self._check(token_ids)
+        return self.decode_own_batch(batch, skip_special_tokens=skip_special_tokens)
+
+    def decode_own_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
+        """Return the text of ids that this tokenizer gave, without looking whether it has them."""
         texts: list[str] = self._rust.decode_batch(batch, skip_special_tokens=skip_special_tokens)
         return [self.clean_up(text) for text in texts] if self.clean_up else texts
 

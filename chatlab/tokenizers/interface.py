@@ -110,6 +110,10 @@ class Tokenizer(ABC):
         """Return the text of each list of ids."""
         return [self.decode(token_ids, skip_special_tokens=skip_special_tokens) for token_ids in batch]
 
+    def decode_own_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
+        """Return the text of ids that this tokenizer gave; a Rust tokenizer saves the check of each id."""
+        return self.decode_batch(batch, skip_special_tokens=skip_special_tokens)
+
     def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
         """Return ``decode`` with its switch set, for a streaming detokenizer."""
         return lambda token_ids: self.decode(token_ids, skip_special_tokens=skip_special_tokens)
