@@ -17,14 +17,11 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from chatlab.errors import ModelLoadError, OfflineError, RevisionError, SourceNotFound
+from chatlab.tokenizers.source import UnpinnedWarning
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _REVISION = re.compile(r"\w[\w./-]{0,254}")
-
-
-class UnpinnedRevisionWarning(UserWarning):
-    """A branch or tag was loaded: what it names may be another model tomorrow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +90,7 @@ def load_model(
         warnings.warn(
             f"{source} was loaded from {revision or 'the main branch'}, which is commit {commit} today: "
             f"pin it with revision={commit!r}",
-            UnpinnedRevisionWarning,
+            UnpinnedWarning,
             stacklevel=2,
         )
     return model.eval() if device is None else model.to(device).eval()

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from chatlab.engines.load import UnpinnedRevisionWarning, load_model
+from chatlab.engines.load import load_model
 from chatlab.errors import ModelLoadError, OfflineError, RevisionError, SourceNotFound
 from chatlab.testing import tiny_llama
+from chatlab.tokenizers.source import UnpinnedWarning
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -54,7 +55,7 @@ def test_a_pinned_commit_loads_without_a_word(cache: Path) -> None:
 
 @pytest.mark.parametrize("revision", [None, "main", "v1"])
 def test_a_branch_warns_and_names_the_commit(cache: Path, revision: str | None) -> None:
-    with pytest.warns(UnpinnedRevisionWarning, match=f"revision='{COMMIT}'"):
+    with pytest.warns(UnpinnedWarning, match=f"revision='{COMMIT}'"):
         model = load_model("owner/name", revision, cache_dir=cache)
     assert model.chatlab_source.revision == COMMIT
     assert model.chatlab_source.asked_revision == revision
