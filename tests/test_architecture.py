@@ -34,7 +34,6 @@ OWNERS = {
         "engines.cache",
         "engines.batch",
         "engines.load",
-        "echo.generate",
         "testing",
     },
     "httpx2": {"engines.remote"},

@@ -97,7 +97,7 @@ def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
         (["drift", LEGACY, "--prompt", "chatlab.errors:Missing"], "did not import"),
         (["drift", LEGACY, "--prompt", "chatlab.prompts.base:AbstractChatPrompt"], "create_prompt"),
         (["drift", LEGACY, "--dialogues", "no-such-file.jsonl"], "no-such-file.jsonl"),
-        (["drift", LEGACY, "--replies", "no-such-model"], "no model loads from"),
+        (["drift", LEGACY, "--replies", "no-such-model"], "hub cannot be reached"),
         (["trace", "no/such/folder/anywhere", "x"], "no tokenizer at"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from chatlab.echo.cut import cut_exactly
 from chatlab.echo.generate import ModelReplies
 from chatlab.embedded import dialogues_path, model_path
-from chatlab.errors import EngineError
+from chatlab.errors import ContextLengthError, ModelLoadError
 from chatlab.prompts.dialogue import prompts_of, read_dialogues
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.load import load_tokenizer
@@ -29,10 +29,10 @@ def test_it_gives_the_taught_answer_twice(model: ModelReplies) -> None:
 
 
 def test_a_prompt_longer_than_the_model_is_an_error_with_the_numbers(model: ModelReplies) -> None:
-    with pytest.raises(EngineError, match="9999 tokens"):
+    with pytest.raises(ContextLengthError, match="9999"):
         model.reply_ids([1] * 9999)
 
 
 def test_a_folder_without_a_model_is_a_typed_error(tmp_path) -> None:
-    with pytest.raises(EngineError, match="no model loads from"):
+    with pytest.raises(ModelLoadError, match="config.json"):
         ModelReplies(tmp_path)
