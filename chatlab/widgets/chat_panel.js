@@ -62,7 +62,7 @@ function render({ model, el }) {
     status.textContent = "stopping\u2026";
   };
   const sendButton = button("send", "Send", send);
-  const stopButton = button("stop", "Stop", stop);
+  const stopButton = createStop(stop);
   const againButton = button("again", "Regenerate", () => model.send({ kind: "regenerate" }));
   const clearButton = button("clear", "Clear", () => model.send({ kind: "clear" }));
   const lastReply = () => [...log.messages.values()].filter((m) => m.element.dataset.role === "assistant").at(-1);

@@ -272,6 +272,11 @@ function statusOf(message, busy) {
   return (WHY[message.finish] ?? message.finish) + tokens + seconds;
 }
 
+/** A button that stops when it is pressed: by the release, text that grows may have pushed it from under the pointer. */
+function createStop(stop) {
+  return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick: stop }, "Stop");
+}
+
 /** Three radio buttons: text, tokens, buffer. */
 function createSwitch(model, name) {
   const labels = { text: "Text", tokens: "Tokens", buffer: "Buffer" };

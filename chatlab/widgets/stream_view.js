@@ -7,7 +7,7 @@ function render({ model, el }) {
     model.send({ kind: "stop" });
     status.textContent = "stopping\u2026";
   };
-  const stopButton = make("button", { type: "button", class: "cl-stop", onclick: stop }, "Stop");
+  const stopButton = createStop(stop);
   const show = createSwitch(model, "show-" + Math.random());
   const copy = createCopy(() => log.last()?.pre, (words) => { status.textContent = words; });
   const onKey = (event) => { if (event.key === "Escape" && log.running()) { event.stopPropagation(); stop(); } };

@@ -49,6 +49,7 @@ class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
         self._flush_s = flush_s
         self._began = self._next_full = 0.0
         super().__init__(show=show, **traits)
+        _hear_in_main_shell(self.comm)
         self.on_msg(self._on_message)
 
     def stop(self) -> None:
@@ -131,6 +132,16 @@ class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
             self._send_all()
         elif content.get("kind") == "stop":
             self.stop()
+
+
+def _hear_in_main_shell(comm: Any) -> None:
+    """Keep a browser's messages off subshells that are gone.
+
+    ipykernel 7.4 hands them to the subshell whose request a comm last sent for. Our threads go on sending for the
+    request that started them; when its page is reloaded, its subshell ends, and Stop would be dropped without a word.
+    """
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda data, default: None
 
 
 class StreamView(LiveLog):

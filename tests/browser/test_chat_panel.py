@@ -94,6 +94,19 @@ def test_stop_and_escape_end_a_reply_and_keep_its_text(chat: Callable[..., Bare]
         assert one.page.is_enabled(".cl-send")
 
 
+def test_a_stop_button_that_moves_away_under_the_pointer_still_stops(chat: Callable[..., Bare]) -> None:
+    one = chat("word " * 500, delay=0.005)
+    one.page.fill(".cl-box", "Hi")
+    one.page.press(".cl-box", "Enter")
+    one.exchange()
+    one.page.hover(".cl-stop")
+    one.page.mouse.down()
+    one.page.evaluate("document.querySelector('.cl-log').style.minHeight = '20em'")
+    one.page.mouse.up()
+    finish(one)
+    assert one.widget.transcript.messages[-1].finish_reason == "cancelled"
+
+
 def test_keys_typed_in_the_panel_are_no_commands_to_the_notebook(chat: Callable[..., Bare]) -> None:
     one = chat("x")
     one.page.evaluate("window.heard = []; document.addEventListener('keydown', (event) => heard.push(event.key))")
