@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
-from itertools import combinations
+from itertools import chain, combinations
 from typing import NamedTuple
 
 from chatlab.echo.align import Mismatch, find_mismatches
@@ -131,7 +131,10 @@ class Laboratory:
                 tried.add(key)
                 if evidence := self._prove(mismatch, [suspect]):
                     return self._edit(mismatch, suspect.cause, (), evidence)
-        for pair in combinations(SINGLE_CHANGES, 2):
+        lost = self.prompt[mismatch.prompt_start : mismatch.prompt_end]
+        # Without its normalizer a tokenizer may meet a spelling it never learnt.
+        respelt = (Suspect(Cause.NORMALIZER, "keep_text"), Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", [lost]))
+        for pair in chain([respelt] if lost.strip() else [], combinations(SINGLE_CHANGES, 2)):
             if pair[0].cause is not pair[1].cause and (evidence := self._prove(mismatch, pair)):
                 return self._edit(mismatch, pair[0].cause, (pair[1].cause,), evidence)
         return self._edit(mismatch, Cause.UNEXPLAINED, (), None)
@@ -165,7 +168,7 @@ class Laboratory:
             yield Suspect(Cause.PRE_TOKENIZER, SAME_IDS)
         elif lost and lost not in specials:
             yield Suspect(Cause.NORMALIZER, "keep_text")
-            if not _shows_bytes(gained):
+            if not gained:  # what came back as other text was known, if not by this spelling
                 yield Suspect(Cause.UNKNOWN_TOKEN, "know_the_unknown", [lost])
 
     def _is_end(self, mismatch: Mismatch) -> bool:

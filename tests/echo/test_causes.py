@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from tokenizers import Tokenizer as RustTokenizer
-from tokenizers import decoders, models
+from tokenizers import decoders, models, normalizers
 
 from chatlab.echo.causes import SAME_IDS
 from chatlab.echo.edits import CURES, Cause, Edit
@@ -120,3 +120,11 @@ def test_two_causes_of_one_edit_are_both_named() -> None:
     setup = build([i for i in INJECTIONS if i.name in ("truncation", "no byte decoder")])
     edits = trace_echo(setup.tokenizer(), "abcde\u65e5").edits
     assert [(e.prompt_text, {e.cause, *e.also}) for e in edits] == [("\u65e5", {Cause.BYTE_FALLBACK, Cause.TRUNCATION})]
+
+
+def test_a_spelling_that_only_the_normalizer_knows_is_the_normalizers() -> None:
+    """ "B" is not in the vocabulary, but it was never unknown: it was made "b" first."""
+    lower = RustTokenizer(models.BPE({"a": 0, "b": 1}, []))
+    lower.normalizer, lower.decoder = normalizers.Lowercase(), decoders.Fuse()
+    (edit,) = trace_echo(lower, "aB").edits
+    assert (edit.cause, edit.also) == (Cause.NORMALIZER, (Cause.UNKNOWN_TOKEN,))
