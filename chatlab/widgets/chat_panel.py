@@ -136,7 +136,8 @@ class ChatPanel(LiveLog):
     def ask_sync(self, message: str, *, view: bool = True) -> ChatReply:
         """Ask and wait: for scripts, where the reply is printed as it comes.
 
-        In a notebook a cell that waits so can be stopped by the kernel's interrupt only; prefer ``await chat.ask(…)``.
+        In a notebook a cell that waits so holds the kernel: the interrupt always stops it, the Stop button only where
+        the page has a subshell of its own (JupyterLab 4.4 or newer with ipykernel 7). Prefer ``await chat.ask(…)``.
         """
         reply: ChatReply = self.ask(message, view=view).wait()
         return reply

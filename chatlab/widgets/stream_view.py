@@ -49,7 +49,7 @@ class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
         self._flush_s = flush_s
         self._began = self._next_full = 0.0
         super().__init__(show=show, **traits)
-        _hear_in_main_shell(self.comm)
+        _hear_where_the_page_speaks(self.comm)
         self.on_msg(self._on_message)
 
     def stop(self) -> None:
@@ -134,14 +134,23 @@ class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
             self.stop()
 
 
-def _hear_in_main_shell(comm: Any) -> None:
-    """Keep a browser's messages off subshells that are gone.
+def _hear_where_the_page_speaks(comm: Any) -> None:
+    """Take a browser's messages in the subshell that its page chose, else in any, and in the main shell last.
 
     ipykernel 7.4 hands them to the subshell whose request a comm last sent for. Our threads go on sending for the
-    request that started them; when its page is reloaded, its subshell ends, and Stop would be dropped without a word.
+    request that started them: when its page is reloaded that subshell ends, and Stop would be dropped without a word.
+    Nor is the main shell a good place: a message that it takes just as an awaiting cell ends gives the next cell the
+    parent of the last one, and that cell shows ``[*]`` for ever (`ipykernel#646
+    <https://github.com/ipython/ipykernel/issues/646>`_ in its new dress).
     """
     if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = lambda data, default: None
+
+        def route(data: object, chosen: str | None) -> str | None:
+            # A page speaks before it has heard the name of the subshell that it asked for.
+            thread = getattr(comm.kernel, "shell_channel_thread", None)
+            return chosen or next(iter(thread.manager.list_subshell() if thread else ()), None)
+
+        comm._reply_subshell_for = route
 
 
 class StreamView(LiveLog):

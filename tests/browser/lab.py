@@ -174,7 +174,20 @@ class Notebook:
     def wait_done(self, timeout_s: float = 90) -> None:
         """Wait until each cell has its number."""
         done = f"{PROMPTS}.every((text) => /^\\[\\d+\\]:?$/.test(text))"
-        self.page.wait_for_function(done, timeout=timeout_s * 1000)
+        try:
+            self.page.wait_for_function(done, timeout=timeout_s * 1000)
+        except self.never as error:
+            raise AssertionError(f"not every cell ran in {timeout_s} s\n{self.state()}") from error
+
+    def state(self) -> str:
+        """What the page and the server say, for a failing test's report."""
+        prompts, kernel = self.page.evaluate(PROMPTS), self.page.evaluate(KERNEL_STATUS)
+        outputs = "\n".join(self.page.locator(".jp-OutputArea").all_inner_texts())[-3000:]
+        dialogs = self.page.locator(".jp-Dialog").all_inner_texts()
+        return (
+            f"prompts {prompts}, kernel {kernel}, dialogs {dialogs}, problems {self.problems}\n"
+            f"outputs:\n{outputs}\nserver:\n{self.lab.log()}"
+        )
 
     def run_cell(self, number: int) -> None:
         """Run one cell and do not wait."""

@@ -131,6 +131,39 @@ view.finish("eos")
     assert book.page.text_content(".cl-text") == "".join(f"{n} " for n in range(150))
 
 
+def test_stop_reaches_a_cell_that_blocks_the_kernel(notebook: Callable[..., Notebook]) -> None:
+    book = notebook("blocked", CHAT.replace("\nchat\n", ""),
+                    "reply = chat.ask_sync('Hi')", "print(reply.finish_reason, len(reply.text))")  # fmt: skip
+    book.run_all(wait=False)
+    wait_for_length(book, 40)
+    book.page.click(".cl-stop")
+    book.wait_done()
+    assert "cancelled" in book.output(2).inner_text()
+
+
+def test_run_all_ends_each_awaiting_cell(notebook: Callable[..., Notebook]) -> None:
+    """A page's message in the main shell, taken just as a cell ends, left the next cell at [*]: one in about a hundred."""
+    ask = """
+view = Heard(replace=False)
+display(view)
+await view.follow(iter("Hello"))
+"""
+    head = """
+import threading
+from chatlab import StreamView
+threads = []
+class Heard(StreamView):
+    def _on_message(self, *args):
+        threads.append(threading.current_thread().name)
+        super()._on_message(*args)
+"""
+    book = notebook("awaiting", head, *[ask] * 20, "print(len(threads), 'heard by', set(threads[3:]))")
+    book.run_all()
+    heard = book.output(21).inner_text()  # the first messages may be quicker than the page's subshell
+    assert "subshell" in heard
+    assert "MainThread" not in heard
+
+
 def test_a_reload_in_mid_stream_catches_up_and_two_views_agree(notebook: Callable[..., Notebook]) -> None:
     book = notebook("reload", CHAT, "chat")
     book.run_all()
