@@ -18,6 +18,7 @@
     │   └── OfflineError       it lies on the hub, and the hub cannot be reached
     ├── EmbeddedDataError      a file that travels with chatlab is not there       (also FileNotFoundError)
     ├── EncodeError            text that no tokenizer can take, such as a lone surrogate (also ValueError)
+    ├── DecodeError            ids that the tokenizer's own decoder fails on         (also ValueError)
     ├── TokenIdError           an id outside the vocabulary                        (also ValueError)
     ├── ModelLoadError         a folder or hub id did not become a model
     ├── EngineError            generation failed or was asked for the impossible
@@ -114,6 +115,10 @@ class EmbeddedDataError(ChatlabError, FileNotFoundError):
 
 class EncodeError(ChatlabError, ValueError):
     """Text that no tokenizer can take, such as a lone surrogate."""
+
+
+class DecodeError(ChatlabError, ValueError):
+    """Token ids that the tokenizer's own decoder cannot turn into text."""
 
 
 class TokenIdError(ChatlabError, ValueError):

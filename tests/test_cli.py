@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -44,6 +45,41 @@ def test_drift_without_arguments_runs_on_the_embedded_data() -> None:
     assert "dummy prefix per segment" in run.stdout
     assert run.stdout.count("•") == 3
     assert "exact, wrong on 0 of" in run.stdout.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("lines", "options", "told"),
+    [
+        ("", [], "it holds no dialogue"),
+        ("\n\n", ["--skip-bad"], "it holds no dialogue"),
+        ('{"turns": [{"user": "Hi"}]}\n', [], "it holds no dialogue .* --replies dataset"),
+        ("no json\n[]\n", ["--skip-bad"], "its 2 dialogues were all left out; the first: .*line 1"),
+    ],
+)
+def test_drift_of_nothing_is_an_error_that_writes_nothing(lines: str, options: list[str], told: str, tmp_path: Path):
+    path, out = tmp_path / "none.jsonl", tmp_path / "out"
+    path.write_text(lines, encoding="utf-8")
+    run = chatlab("drift", LEGACY, "--dialogues", str(path), "--out", str(out), *options)
+    assert run.exit_code == 2
+    assert re.search(f"error: no prompt of .*none.jsonl was measured: {told}", run.stderr)
+    assert run.stdout == ""
+    assert not out.exists()
+
+
+def test_drift_of_nothing_leaves_a_folder_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    run = chatlab("drift", LEGACY, "--dialogues", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out"))
+    assert run.exit_code == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_template_is_not_said_to_agree_on_nothing(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").touch()
+    run = chatlab("drift", LEGACY, "--against", "template", "--dialogues", str(tmp_path / "none.jsonl"))
+    assert run.exit_code == 2
+    assert "holds no dialogue to compare" in run.stderr
 
 
 def test_drift_writes_every_file_and_nothing_else(few: Path, tmp_path: Path) -> None:

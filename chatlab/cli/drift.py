@@ -32,7 +32,7 @@ from chatlab.cli.shell import (
     typed_errors,
 )
 from chatlab.cli.trace import diff_of
-from chatlab.errors import ChatlabError, PromptError
+from chatlab.errors import ChatlabError, DialogueError, PromptError
 from chatlab.render import Part, diff_text
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from chatlab.prompts.dialogue import Dialogue
     from chatlab.prompts.difference import PromptDifference
     from chatlab.tokenizers.interface import Tokenizer
+
+_EXAMPLE = '{"turns": [{"user": "Hi", "assistant": "Hello."}]}'
 
 
 @app.command()
@@ -73,6 +75,7 @@ def drift(
     from chatlab.embedded import dialogues_path, tokenizer_path
 
     with typed_errors():
+        made = out if out is not None and not out.exists() else None
         folder = _prepared(out)
         reader = load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
         if against == "template":
@@ -82,6 +85,10 @@ def drift(
         tally = DriftTally()
         traces: list[EchoTrace] = []
         interrupted = study.run(folder, tally, traces, trace)
+        if not tally.turn_count:
+            if made:
+                made.rmdir()
+            raise study.found_nothing(interrupted)
         _show(reader, tally, traces)
         if folder is not None:
             from chatlab.reports.drift import write_drift_report
@@ -106,7 +113,7 @@ class _Study:
         self._tokenizer, self._prompt_class, self._path = tokenizer, prompt_class, dialogues
         self._skip_bad = skip_bad
         self._on_bad = self.bad.append if skip_bad else None
-        self._replies = _replies(replies)
+        self._kind, self._replies = replies, _replies(replies)
 
     def run(self, folder: Path | None, tally: DriftTally, traces: list[EchoTrace], trace_count: int) -> bool:
         """Measure, then explain a sample; tell whether the user interrupted it."""
@@ -138,6 +145,18 @@ class _Study:
             finally:
                 tally.add_traces(traces)
         return False
+
+    def found_nothing(self, interrupted: bool) -> ChatlabError:
+        """Say why there is no prompt to tell of."""
+        if interrupted:
+            return ChatlabError(f"interrupted before a prompt of {self._path} was measured: nothing was written")
+        if self.bad:
+            first = f"its {len(self.bad)} dialogues were all left out; the first: {self.bad[0]}"
+            return DialogueError(f"no prompt of {self._path} was measured: {first}")
+        return DialogueError(
+            f"no prompt of {self._path} was measured: it holds no dialogue whose questions have answers in --replies "
+            f"{self._kind}. Write one a line, such as {_EXAMPLE}, or leave --dialogues out for the embedded ones"
+        )
 
     def _read(self) -> Iterator[Dialogue]:
         from chatlab.prompts.dialogue import read_dialogues
@@ -225,6 +244,8 @@ def _against_template(
         )
     with errors.status("rendering every prompt both ways"):
         comparison = compare_with_template(prompt_class, reader.wrapped, read_dialogues(path, skip_bad))
+    if not comparison.prompts:
+        raise DialogueError(f"{path} holds no dialogue to compare: write one a line, such as {_EXAMPLE}")
     console.print(Text(str(comparison)))
     example = next((d for d in comparison.differences if d.text_edits()), None)
     if example is not None:

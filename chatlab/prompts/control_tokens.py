@@ -71,7 +71,7 @@ def encode_prompt(
     the added tokens that the format itself writes, and those its class or template names.
 
     Args:
-        tokenizer: an AutoTokenizer, a raw ``tokenizers.Tokenizer``, or one of ``load_tokenizer``.
+        tokenizer: an AutoTokenizer, fast or slow, a raw ``tokenizers.Tokenizer``, or one of ``load_tokenizer``.
         prompt: the dialogue.
         opts: handed to ``create_prompt``.
         add_special_tokens: what the tokenizer is called with; None asks the prompt class, and where that does not
@@ -92,10 +92,10 @@ def encode_prompt(
     if add is None:
         before = reader.frame[0]
         add = not (before and spanned.text.startswith(reader.added.get(before[0], "\0")))
+    if allow_control_tokens:
+        return EncodedPrompt(text=spanned.text, token_ids=reader.encode(spanned.text, add))
     reading = reader.read(spanned.text, add)
     bare = EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)
-    if allow_control_tokens:
-        return bare
     if spanned.spans is None:
         _refuse_unlike_neutral(reader, prompt, opts, reading, add)
         return bare

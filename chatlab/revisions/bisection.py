@@ -1,14 +1,17 @@
 """Since when: the first commit between two revisions at which the verdict changes.
 
-Commits whose tokenizer files have the same blob ids are one state, so they cost a listing and no download.  The states
-are walked from the oldest on, not halved: a repository has few of them, a verdict may come and go (a revert), and
-"first" should mean first.
+Commits whose tokenizer files have the same blob ids are one state, so they cost a listing and no download.
+
+The states are walked from the oldest on, not halved. Halving finds *a* change only where the verdict, once bad, stays
+bad, and tokenizers do come back: idefics-80b-instruct reverted its normalizer, Kimi-K2.6 its tokenizer.json. Between a
+good revision and a later good one it would find nothing, and between three changes any of them. A walk finds the first,
+and stops there; a repository has few states, each is compared once, and a revert costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +136,8 @@ def bisect_revisions(
 ) -> Bisection:
     """Find the first commit that changes the verdict against a revision that works.
 
+    Every state up to that commit is looked at, the oldest first: a change that was reverted later is found as well.
+
     Args:
         source: a hub id, or a folder inside a git clone.
         before: the revision that works: commit, tag or branch.
@@ -161,9 +166,8 @@ def bisect_revisions(
         if state not in known:
             if progress is not None:
                 progress(f"{commit.commit[:8]} {commit.title}: {', '.join(changed) or 'as at the start'}")
-            comparison = compare_revisions(
-                good, resolve(source, commit.commit, endpoint=endpoint), loader=loader, prompts=prompts
-            )
+            state_of = replace(resolve(source, commit.commit, endpoint=endpoint), described=commit)
+            comparison = compare_revisions(good, state_of, loader=loader, prompts=prompts)
             known[state] = comparison.severity, comparison
         severity, found = known[state]
         step = Step(commit=commit.commit, title=commit.title, date=commit.date, changed=changed, severity=severity)

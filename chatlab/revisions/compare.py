@@ -69,7 +69,14 @@ def compare_revisions(
         for s in sources
         if isinstance(s, Source) and s.repo_id and chosen_by_name(s.repo_id)
     ]
-    return compare_snapshots(first, second, loader=loader, notes=notes)
+    found = compare_snapshots(first, second, loader=loader, notes=notes)
+    return replace(found, before=_dated(found.before, sources[0]), after=_dated(found.after, sources[1]))
+
+
+def _dated(side: Side, source: Snapshot | Source) -> Side:
+    """Return the side with the title and the date of its commit."""
+    commit = source.commit() if isinstance(source, Source) else None
+    return side if commit is None else replace(side, title=commit.title, date=commit.date)
 
 
 def compare_snapshots(

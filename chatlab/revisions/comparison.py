@@ -34,6 +34,10 @@ class Side:
     error: str | None
     files: tuple[str, ...]
     versions: Mapping[str, str | None]
+    title: str | None = field(default=None, compare=False)
+    """First line of the commit's message, where the repository tells."""
+    date: str | None = field(default=None, compare=False)
+    """When the commit was made, ISO 8601."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,8 @@ class StopRow:
 class Comparison:
     """What changed between two revisions, or between two library versions, and how badly.
 
-    A pure function of two snapshots (law L5): sorted, without dates, the same on every machine.
+    A pure function of two snapshots (law L5): sorted, without dates of its own, the same on every machine. Titles and
+    dates of the commits are told beside it, where their repository does.
     """
 
     before: Side

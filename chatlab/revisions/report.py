@@ -227,6 +227,12 @@ def heading(c: Comparison) -> str:
     return " → ".join(sides)
 
 
+def commit_lines(c: Comparison) -> list[str]:
+    """Return a line for each side whose repository tells the title and date of its commit."""
+    sides = ("before", c.before), ("after", c.after)
+    return [f"{name}: {s.revision[:8]}, {s.date[:10]}, {s.title}" for name, s in sides if s.revision and s.date]
+
+
 # -- terminal ------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +252,7 @@ def to_rich(c: Comparison) -> RenderableType:
             border_style=colour,
         )
     ]
+    parts += [Text(visible(line)) for line in commit_lines(c)]
     for section in sections(c):
         parts.append(Text(f"\n{section.title}", style="bold"))
         parts += [Text(f"• {visible(line)}") for line in section.lines]
@@ -268,6 +275,7 @@ def to_html(c: Comparison) -> str:
     parts = [
         f'<div class="chatlab-comparison"><h3>{escape(visible(heading(c)))}</h3>',
         f'<p><b style="color:{colour}">{c.severity.label}</b> {escape(visible(c.verdict))}</p>',
+        *(f"<p>{escape(visible(line))}</p>" for line in commit_lines(c)),
     ]
     for number, section in enumerate(sections(c)):
         parts.append(f"<details{' open' if number < 3 else ''}><summary><b>{escape(section.title)}</b></summary>")
@@ -301,6 +309,8 @@ def _html_table(section: Section) -> str:
 def to_markdown(c: Comparison) -> str:
     """Return the report as GitHub Markdown; cells are code, so that nothing in them is read as markup."""
     parts = [f"## {code(heading(c))}", "", f"**{c.severity.label}** {md(c.verdict)}", ""]
+    if lines := commit_lines(c):
+        parts += [*(f"- {md(line)}" for line in lines), ""]
     for section in sections(c):
         parts += [f"### {section.title}", ""]
         parts += [f"- {md(line)}" for line in section.lines]

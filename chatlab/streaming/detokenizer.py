@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 
+from chatlab.errors import DecodeError
+
 REPLACEMENT_CHARACTER = "\ufffd"
 SEED_LEN = 6
 """Ids of the window at most: enough context for every decoder measured."""
+TAIL_LEN = 2 * SEED_LEN
+"""Blank ids kept behind the window at most, where they show something: a decoder may owe the blanks at its end."""
 PENDING_CAP = 8
 """Ids held for one character; it has at most 4 bytes, so when 8 ids completed none, the first begins none."""
 SEED_LOOK = 24
 """How many visible prompt ids are looked through for a window, so that a long prompt costs no more than a short one."""
+
+_Window = tuple[list[int], str, int]
+"""Ids, the text they show, and how many of them come before the blank ones."""
 
 
 class StreamingDetokenizer:
@@ -23,12 +30,13 @@ class StreamingDetokenizer:
     the context it needs, and the prompt itself is never part of a delta.
 
     The window always shows a visible, whole character: some decoders strip all space at their start, and some turn
-    a run of byte tokens with one bad byte into U+FFFD altogether, which would cost the good bytes beside it.
+    a run of byte tokens with one bad byte into U+FFFD altogether, which would cost the good bytes beside it. Blank
+    ids stay behind it until something visible follows: a decoder that strips its end shows them only then.
 
     **Law L2.** Joined deltas plus ``flush()`` equal the text of the output ids after the prompt: byte-exact for
     valid UTF-8, for any split of prompt and output and any number of ids a ``put``. Of invalid UTF-8 every valid
     character survives; the number of U+FFFD between them is not promised. Emitted text is never rewritten. The
-    cost of an id does not grow with the length of the output.
+    cost of an id does not grow with the length of the output, save in a run of ids that show nothing at all.
 
     >>> words = {1: " Hello", 2: " wor", 3: "ld", 4: "!"}
     >>> decode = lambda ids: "".join(words[i] for i in ids).removeprefix(" ")  # drops the first space, as Llama does
@@ -46,7 +54,8 @@ class StreamingDetokenizer:
         """Seed the window.
 
         Args:
-            decode: ids to text; called on windows of at most ``SEED_LEN + PENDING_CAP`` ids plus those of one ``put``.
+            decode: ids to text; called on windows of at most ``SEED_LEN + TAIL_LEN + PENDING_CAP`` ids plus those of
+                one ``put``, and of the prompt's last blank ones.
             prompt_ids: the ids the model was given; only the last few visible ones are read.
             special_ids: ids that never become text, dropped before ``decode`` so that they cost nothing.
         """
@@ -54,9 +63,9 @@ class StreamingDetokenizer:
         self._special_ids = frozenset(special_ids)
         last = list(islice((i for i in reversed(prompt_ids) if i not in self._special_ids), SEED_LOOK))[::-1]
         window = last[-SEED_LEN:]
-        shown = decode(window) if window else ""
+        shown = self._shown(window)
         if _anchors(shown):  # nearly every prompt: it ends in text, and with a whole character
-            self._seed_window, self._seed_pending = (window, shown), list[int]()
+            self._seed_window, self._seed_pending = (window, shown, len(window)), list[int]()
         else:
             # The ids of a character the prompt leaves unfinished belong to the reply, which completes it.
             whole, self._seed_pending = self._split_unfinished(last)
@@ -65,8 +74,9 @@ class StreamingDetokenizer:
 
     def clear(self) -> None:
         """Forget the output and start again after the same prompt."""
-        self._window_ids, self._window_text = self._seed_window
+        self._window_ids, self._window_text, self._anchor_len = self._seed_window
         self._released_ids: list[int] = []
+        self._released_text = ""
         self._pending_ids = list(self._seed_pending)
 
     @property
@@ -93,10 +103,13 @@ class StreamingDetokenizer:
         return [i for i in token_ids if i not in self._special_ids]
 
     def _text(self, token_ids: list[int]) -> str | None:
-        """The text that ids add to the window, or ``None`` if they change what the window shows."""
+        """The text that ids add to the window, or ``None`` if they change what the window shows, or fail so far."""
         if self._released_ids:
             self._move_window()
-        text = self._decode(self._window_ids + token_ids)
+        try:
+            text = self._decode(self._window_ids + token_ids)
+        except DecodeError:  # a right Strip fails until there is enough to strip
+            return None
         return text[len(self._window_text) :] if text.startswith(self._window_text) else None
 
     def _step(self, token_id: int) -> str:
@@ -109,45 +122,92 @@ class StreamingDetokenizer:
         for start in range(1, len(self._pending_ids)):
             text = self._text(self._pending_ids[start:])
             if text and REPLACEMENT_CHARACTER not in text:
-                return self._give_up(start) + self._release(text)
+                stray = self._give_up(start)
+                return stray + self._release(self._text(self._pending_ids) or "")
         return self._give_up(1) if len(self._pending_ids) == PENDING_CAP else ""
 
     def _give_up(self, count: int) -> str:
         """Show the first pending ids as they are: they begin no character."""
         stray, self._pending_ids = self._pending_ids[:count], self._pending_ids[count:]
         text = self._text(stray)
-        return self._decode(stray) if text is None else text
+        if text is None:
+            return self._decode(stray)
+        if text and len(self._window_ids) > self._anchor_len:
+            self._drop_tail()  # the blanks it owed are shown
+        return text
 
     def _release(self, text: str) -> str:
         """Let go of the pending ids, whose text is whole; the window moves on to them when it is next needed."""
-        self._released_ids, self._pending_ids = self._pending_ids[-SEED_LEN:], []
+        self._released_ids, self._released_text, self._pending_ids = self._pending_ids, text, []
         return text
 
     def _move_window(self) -> None:
-        shown = self._decode(self._released_ids)
-        if _anchors(shown) or not self._window_text.strip():
-            self._window_ids, self._window_text = self._released_ids, shown
-        self._released_ids = []
+        released, self._released_ids = self._released_ids, []
+        if self._released_text.isspace():
+            return self._keep_blank(released)
+        last = released[-SEED_LEN:]
+        shown = self._shown(last)
+        if _anchors(shown):
+            self._window_ids, self._window_text, self._anchor_len = last, shown, len(last)
+        elif REPLACEMENT_CHARACTER not in shown:
+            self._keep_blank(released)
+        elif (window := self._anchor_of(last)) is not None:
+            self._window_ids, self._window_text, self._anchor_len = window
+        elif self._anchor_len:
+            self._drop_tail()
+        else:
+            self._window_ids, self._window_text = last, shown
+
+    def _keep_blank(self, released: list[int]) -> None:
+        """Keep ids that show nothing visible behind the window, but not a long run of them."""
+        anchor, tail = self._window_ids[: self._anchor_len], self._window_ids[self._anchor_len :] + released
+        if len(tail) > TAIL_LEN:
+            short = anchor + tail[-SEED_LEN:]
+            shown = self._shown(short)
+            # Where the last few show a blank, the decoder owes no more than those: the others are out.
+            if len(shown) > len(self._shown(anchor)):
+                self._window_ids, self._window_text = short, shown
+                return
+        self._window_ids = anchor + tail
+        self._window_text += self._released_text
+
+    def _drop_tail(self) -> None:
+        self._window_ids = self._window_ids[: self._anchor_len]
+        self._window_text = self._shown(self._window_ids)
+
+    def _shown(self, token_ids: list[int]) -> str:
+        """The text of a window; none where the decoder fails on so little."""
+        try:
+            return self._decode(token_ids) if token_ids else ""
+        except DecodeError:
+            return ""
 
     def _split_unfinished(self, token_ids: list[int]) -> tuple[list[int], list[int]]:
         """Cut off the shortest tail that is the beginning of a character; too long a tail is no character at all."""
         for tail_len in range(min(PENDING_CAP, len(token_ids) + 1)):
             whole = token_ids[: len(token_ids) - tail_len]
             starts = range(len(whole) - 1, max(-1, len(whole) - 1 - PENDING_CAP), -1)
-            if not whole or any(not self._decode(whole[i:]).endswith(REPLACEMENT_CHARACTER) for i in starts):
+            if not whole or any(not self._shown(whole[i:]).endswith(REPLACEMENT_CHARACTER) for i in starts):
                 return whole, token_ids[len(whole) :]
         return token_ids, []
 
-    def _seed(self, token_ids: list[int]) -> tuple[list[int], str]:
-        """The last ids that can be a window, and their text; none for a prompt that shows nothing."""
+    def _seed(self, token_ids: list[int]) -> _Window:
+        """The window of a prompt; an empty one where it shows no whole character."""
+        shown = self._shown(token_ids)
+        blank = ([], "", 0) if REPLACEMENT_CHARACTER in shown else (token_ids, shown, 0)
+        return self._anchor_of(token_ids) or blank
+
+    def _anchor_of(self, token_ids: list[int]) -> _Window | None:
+        """The last ids that show something to hold on to, and the blank ones behind them."""
         for end in range(len(token_ids), 0, -1):
             for start in range(max(0, end - SEED_LEN), end):
-                shown = self._decode(token_ids[start:end])
+                shown = self._shown(token_ids[start:end])
                 if _anchors(shown):
-                    return token_ids[start:end], shown
-        blank = token_ids[-SEED_LEN:]
-        shown = self._decode(blank) if blank else ""
-        return ([], "") if REPLACEMENT_CHARACTER in shown else (blank, shown)
+                    whole = self._shown(token_ids[start:])
+                    if REPLACEMENT_CHARACTER in whole:
+                        return token_ids[start:end], shown, end - start
+                    return token_ids[start:], whole, end - start
+        return None
 
 
 def _anchors(text: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 
-from chatlab.errors import TokenIdError
+from chatlab.errors import DecodeError, TokenIdError
 from chatlab.tokenizers.changes import CHANGES, Json
 from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
 
@@ -118,7 +118,11 @@ class FastTokenizer(Tokenizer):
 
     def decode_own_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
         """Return the text of ids that this tokenizer gave, without looking whether it has them."""
-        texts: list[str] = self._rust.decode_batch(batch, skip_special_tokens=skip_special_tokens)
+        try:
+            texts: list[str] = self._rust.decode_batch(batch, skip_special_tokens=skip_special_tokens)
+        except BaseException as error:
+            self._refuse_panic(error)
+            raise
         return [self.clean_up(text) for text in texts] if self.clean_up else texts
 
     def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
@@ -163,8 +167,24 @@ class FastTokenizer(Tokenizer):
 
     def _decode(self, token_ids: Sequence[int], skip_special_tokens: bool) -> str:
         self._check(token_ids)
-        text: str = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        try:
+            text: str = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        except BaseException as error:
+            self._refuse_panic(error)
+            raise
         return text
+
+    def _refuse_panic(self, error: BaseException) -> None:
+        """Raise a panic of Rust, which is no ``Exception`` and would pass every handler, as a typed error."""
+        if type(error).__name__ != "PanicException":
+            return
+        decoder = self.state["decoder"] or {"type": "none"}
+        kinds = [part["type"] for part in decoder.get("decoders", [decoder])]
+        why = " (a right Strip fails on text shorter than what it strips)" if "Strip" in kinds else ""
+        raise DecodeError(
+            f"the decoder of {self.name}, {' + '.join(kinds)}, fails on these ids{why}: {error}. Change `decoder` in "
+            "its tokenizer.json, or load the tokenizer's SentencePiece or slow files"
+        ) from error
 
     def _check(self, token_ids: Sequence[int]) -> None:
         # Rust leaves unknown ids out without a word, and text would be lost.

@@ -25,7 +25,7 @@ class Commit:
     commit: str
     title: str
     date: str
-    """ISO 8601, as the repository tells it."""
+    """ISO 8601, as the repository tells it; of a clone, when its author wrote it."""
 
 
 def run(folder: Path, *arguments: str) -> bytes:
@@ -93,10 +93,19 @@ def tree(path: Path, commit: str, prefix: str, wanted: Callable[[str], bool]) ->
 
 def log(path: Path, after: str, until: str) -> list[Commit]:
     """Return the commits after one and up to another, the oldest first, along first parents."""
-    output = run(
-        path, "log", "--first-parent", "--reverse", "--format=%H%x00%s%x00%cI", f"{after}..{until}", "--"
-    ).decode()
-    return [Commit(commit=c, title=t, date=d) for c, t, d in (line.split("\0") for line in output.splitlines())]
+    return _commits(path, "--first-parent", "--reverse", f"{after}..{until}")
+
+
+def describe(path: Path, commit: str) -> Commit:
+    """Return one commit with its title and date."""
+    return _commits(path, "--max-count=1", commit)[0]
+
+
+def _commits(path: Path, *which: str) -> list[Commit]:
+    folder = path if path.is_dir() else path.parent
+    output = run(folder, "log", "-z", "--format=%H%x00%s%x00%aI", *which, "--").decode(errors="replace")
+    fields = iter(output.removesuffix("\0").split("\0") if output else ())
+    return [Commit(commit=c, title=t, date=d) for c, t, d in zip(fields, fields, fields, strict=True)]
 
 
 def extract(path: Path, commit: str, prefix: str, wanted: Callable[[str], bool]) -> Path:

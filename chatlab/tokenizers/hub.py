@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.tokenizers.cache import cache_folder
 from chatlab.tokenizers.git import Commit
 
 _SHORT = re.compile(r"[0-9a-f]{4,39}")
@@ -96,6 +98,28 @@ class Hub:
                 return found[::-1]
             found.append(Commit(commit=entry.commit_id, title=entry.title, date=entry.created_at.isoformat()))
         raise RevisionError(f"{after} is no ancestor of {until} in {self.repo_id}")
+
+    def describe(self, commit: str) -> Commit | None:
+        """Return a commit with its title and date, or ``None`` where the hub does not say; kept, as it never changes."""
+        kept = cache_folder("commits", digest(self.repo_id), f"{commit}.json")
+        try:
+            return Commit(**json.loads(kept.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            pass
+        if self.offline:
+            return None
+        try:
+            with self._errors(commit):
+                entry = self.api.list_repo_commits(self.repo_id, revision=commit)[0]
+        except (TokenizerLoadError, IndexError):
+            return None
+        found = Commit(commit=commit, title=entry.title, date=entry.created_at.isoformat())
+        with suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            part = kept.with_suffix(f".{os.getpid()}.part")
+            part.write_text(json.dumps(vars(found)), encoding="utf-8")
+            part.replace(kept)
+        return found
 
     def download(self, commit: str, wanted: Callable[[str], bool]) -> tuple[Path, bool]:
         """Return the folder of the hub's own cache with the wanted files of a commit, and whether it is surely whole.

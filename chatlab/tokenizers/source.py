@@ -60,6 +60,10 @@ class Source:
     """The revision as it was asked for."""
     revision: str | None = None
     """The commit it resolved to, 40 hex digits; ``None`` for plain folders and files."""
+    endpoint: str | None = field(default=None, compare=False)
+    """The hub it came from, where that is not the one of ``HF_ENDPOINT``."""
+    described: git.Commit | None = field(default=None, compare=False, repr=False)
+    """The commit's title and date, where they are known without asking."""
     warnings: tuple[str, ...] = field(default=())
     """What keeps this from being a whole pin: a branch that moves, an absent ``config.json``, foreign code."""
 
@@ -67,6 +71,14 @@ class Source:
     def pinned(self) -> bool:
         """Whether the commit itself was asked for."""
         return self.revision is not None and self.requested == self.revision
+
+    def commit(self) -> git.Commit | None:
+        """Return the commit with its title and date, where the repository tells; a hub may be asked for them."""
+        if self.revision is None or self.described is not None:
+            return self.described
+        if self.repo_id is not None:
+            return hub.Hub(self.repo_id, endpoint=self.endpoint).describe(self.revision)
+        return git.describe(self.place, self.revision) if self.place is not None else None
 
 
 def resolve(
@@ -181,6 +193,7 @@ def _hub(repo_id: str, revision: str | None, *, offline: bool, endpoint: str | N
         repo_id=repo_id,
         requested=requested,
         revision=commit,
+        endpoint=endpoint,
         warnings=(*notes, *file_warnings(folder)),
     )
 

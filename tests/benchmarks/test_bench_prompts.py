@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import statistics
+import threading
 import time
 
 import pytest
 
+from chatlab.errors import TemplateError
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import prompts_of
 from chatlab.prompts.registry import FORMATS
+from chatlab.prompts.template_sandbox import _CHILDREN, render_untrusted
 from tests.prompts.small_tokenizers import encodable_dialogues, small_tokenizers
+from tests.prompts.test_template_sandbox import BOMBS, VARIABLES
 
 WORDS = "Who is the director of the film that we saw together last week in the old cinema by the river? "
 
@@ -68,3 +74,38 @@ def test_the_law_beside_a_bare_encode(benchmark):
     print(
         f"\nencode_prompt: {ratio:.2f} times the bare encode, {benchmark.stats['median'] / len(prompts) * 1e6:.0f} µs a prompt"
     )
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_a_bomb_costs(benchmark, name):
+    """Seconds of rendering and memory on top of a bare child, beside the goal of < 3 s and < 600 MB; reported."""
+    render_untrusted("a", VARIABLES)  # a warm child: its start is not the template's cost
+    child, before = _CHILDREN[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_mb, bare_mb = 0.0, _peak_mb(child._process.pid)
+    done = threading.Event()
+
+    def watch():
+        nonlocal peak_mb
+        while not done.wait(0.005):
+            with contextlib.suppress(OSError, StopIteration):  # the child may be gone
+                peak_mb = max(peak_mb, _peak_mb(child._process.pid) - bare_mb)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    def bomb():
+        with pytest.raises(TemplateError):
+            render_untrusted(BOMBS[name], VARIABLES)
+
+    benchmark.pedantic(bomb, rounds=1)
+    done.set()
+    watcher.join()
+    grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    seconds = benchmark.stats["median"]
+    benchmark.extra_info |= {"seconds": seconds, "child_mb": peak_mb, "parent_mb": grown_mb}
+    print(f"\n{name}: {seconds:.2f} s, {peak_mb:.0f} MB in the child, {grown_mb:.0f} MB here (goal: 3 s, 600 MB)")
+
+
+def _peak_mb(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1e3

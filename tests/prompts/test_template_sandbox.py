@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import time
 from datetime import datetime
 
 import pytest
@@ -79,24 +78,42 @@ def test_an_escape_is_a_typed_error(template):
         render_untrusted(template, VARIABLES)
 
 
+def test_the_limits_are_under_three_seconds_and_600_mb():
+    assert TemplateLimits().time_s < 3
+    assert TemplateLimits().memory_bytes < 600e6
+
+
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_a_typed_error_that_costs_little(name):
-    """Under three seconds of rendering and 600 MB on top of a bare child; the parent does not grow."""
-    render_untrusted("{{ messages[0].content }}", VARIABLES)  # a warm child: its start is not the template's cost
-    child, before = _CHILDREN[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    bare, started = _peak_kb(child._process.pid), time.monotonic()
+def test_a_bomb_is_a_typed_error_and_the_next_template_renders(name):
+    """What it may cost is what the limits say; tests/benchmarks/test_bench_prompts.py measures what it does."""
     with pytest.raises(TemplateError):
         render_untrusted(BOMBS[name], VARIABLES)
-    assert time.monotonic() - started < 3
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
-    if child.alive():
-        assert _peak_kb(child._process.pid) - bare < 600_000
     assert render_untrusted("{{ messages[0].content }}", VARIABLES) == "Hi"
 
 
-def _peak_kb(pid: int) -> int:
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        return int(next(line for line in status if line.startswith("VmHWM")).split()[1])
+@pytest.mark.parametrize("memory_bytes", [TemplateLimits().memory_bytes, 64 * 2**20])
+def test_the_child_may_not_grow_beyond_its_memory_limit(memory_bytes):
+    """The kernel holds the limit: it is the child's own size when it was ready, and ``memory_bytes`` on top."""
+    limits = TemplateLimits(memory_bytes=memory_bytes)
+    render_untrusted("a", VARIABLES, limits=limits)
+    pid = _CHILDREN[0]._process.pid
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+    with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    assert soft == hard <= size + memory_bytes
+    assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
+    with pytest.raises(TemplateLimitError, match="too much memory"):
+        render_untrusted(f"{{{{ 'a' * {memory_bytes} }}}}", VARIABLES, limits=limits)
+
+
+@pytest.mark.parametrize("time_s", [0.1, 0.5])
+def test_a_template_is_killed_at_its_time_limit(time_s):
+    """The error says that the clock ended it, and the child is gone."""
+    render_untrusted("a", VARIABLES)
+    child = _CHILDREN[0]
+    with pytest.raises(TemplateLimitError, match=f"longer than {time_s} s"):
+        render_untrusted(BOMBS["loops in loops"], VARIABLES, limits=TemplateLimits(time_s=time_s))
+    assert not child.alive()
 
 
 def test_the_kind_of_overstepping_is_told():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
@@ -14,9 +15,11 @@ from chatlab.errors import RevisionCompareError, RevisionError
 from chatlab.revisions.bisection import bisect_revisions
 from chatlab.revisions.check import check
 from chatlab.revisions.compare import compare_revisions
+from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.lock import lock
 from chatlab.revisions.severity import Severity
-from chatlab.testing_hub import LocalHub
+from chatlab.testing_hub import Fault, LocalHub
+from tests.revisions.test_report import rendered
 
 REPO = "org/tiny"
 BEFORE, AFTER = (tokenizer_path(f"phi3-style/{name}") for name in ("before", "after"))
@@ -30,6 +33,12 @@ def hub(tmp_path, monkeypatch):
     with LocalHub() as local:
         monkeypatch.setenv("HF_ENDPOINT", local.endpoint)
         yield local
+
+
+@pytest.fixture
+def new_cache(tmp_path, monkeypatch):
+    """Nothing is known yet of any commit."""
+    monkeypatch.setenv("CHATLAB_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -113,6 +122,7 @@ def test_bisect_works_on_a_clone(tmp_path):
     env = {
         **os.environ,
         "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_AUTHOR_DATE": "2024-05-02T10:00:00+02:00",
         **{f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
 
@@ -132,6 +142,35 @@ def test_bisect_works_on_a_clone(tmp_path):
         commits.append(git("rev-parse", "HEAD"))
     found = bisect_revisions(tmp_path, commits[0], "main")
     assert (found.first.commit, found.first.title) == (commits[2], "fix")
+    c = compare_revisions(f"{tmp_path}@{commits[0]}", f"{tmp_path}@{commits[2]}")
+    assert (c.before.title, c.before.date) == ("initial", "2024-05-02T10:00:00+02:00")
+    for shown in (c.to_markdown(), c._repr_html_(), rendered(c)):
+        assert f"before: {commits[0][:8]}, 2024-05-02, initial" in shown
+        assert f"after: {commits[2][:8]}, 2024-05-02, fix" in shown
+    assert Comparison.from_dict(json.loads(json.dumps(c.to_dict()))).after.title == "fix"
+
+
+def test_a_report_of_a_hub_names_titles_and_dates_of_both_commits(hub, story, new_cache):
+    c = compare_revisions(f"{REPO}@{story[0]}", f"{REPO}@{story[3]}")
+    assert (c.before.title, c.after.title) == ("initial", "Adjusts rstrip of special tokens")
+    assert c.before.date < c.after.date
+    hub.requests.clear()
+    again = compare_revisions(f"{REPO}@{story[0]}", f"{REPO}@{story[3]}")
+    assert (again.before.title, again.after.date) == (c.before.title, c.after.date)
+    assert not [request for request in hub.requests if "/commits/" in request]
+
+
+def test_a_hub_that_lists_no_commits_is_reported_without_dates(hub, story, new_cache):
+    hub.faults.append(Fault("GET .*/commits/.*", "404"))
+    c = compare_revisions(f"{REPO}@{story[0]}", f"{REPO}@{story[3]}")
+    assert (c.before.title, c.after.date) == (None, None)
+    assert c.severity is Severity.BREAKING
+
+
+def test_a_bisection_asks_once_for_the_list_of_commits_and_once_for_the_first(hub, story, new_cache):
+    found = bisect_revisions(REPO, story[0], "main")
+    assert found.comparison.after.title == found.first.title
+    assert len([request for request in hub.requests if "/commits/" in request]) == 2
 
 
 def test_an_offline_check_of_a_hub_lock_asks_nothing(hub, story, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -73,6 +74,17 @@ def test_html_holds_only_our_own_tags(evil):
     }
     assert tags.attributes <= {"class", "style", "open"}
     assert "onerror=alert(1)&gt;" in evil._repr_html_()
+
+
+def test_the_title_of_a_commit_is_no_markup(plain):
+    named = {"revision": "a" * 40, "title": EVIL, "date": "2024-05-02T10:00:00+02:00"}
+    c = replace(plain, before=replace(plain.before, **named))
+    tags = Tags()
+    tags.feed(c._repr_html_())
+    assert "img" not in tags.seen
+    assert f"aaaaaaaa, 2024-05-02, {md(EVIL)}" in c.to_markdown()
+    assert "aaaaaaaa, 2024-05-02, <img src=x onerror=alert(1)>[bold]" in rendered(c)
+    assert "2024" not in plain.to_markdown()
 
 
 def test_the_terminal_gets_no_foreign_control_sequence_and_no_markup(evil):
