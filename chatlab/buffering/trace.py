@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from chatlab.render import table_html, visible
+from chatlab.results import Result
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from chatlab.plots import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class BufferStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BufferTrace:
+class BufferTrace(Result):
     r"""A whole text through a buffer, call by call.
 
     >>> from chatlab.buffering.tokflow import TokFlow
@@ -49,6 +52,8 @@ class BufferTrace:
     put    >you·<  ⏎you·   <     <NL>
     flush          <
     """
+
+    title = "What a buffer held back"
 
     steps: tuple[BufferStep, ...]
     """One for each put, and one for the flush if no stop ended the text."""
@@ -70,6 +75,12 @@ class BufferTrace:
         columns = [field.name for field in fields(BufferStep)]
         return DataFrame([asdict(step) for step in self.steps], columns=columns)
 
+    def figure(self) -> Drawing:
+        """What came in against what was decided, call by call."""
+        from chatlab.plots import plot_buffer_trace
+
+        return plot_buffer_trace(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {"steps": [{**asdict(step), "waiting_for": list(step.waiting_for)} for step in self.steps]}
@@ -85,10 +96,8 @@ class BufferTrace:
         widths = [max(_width(row[i]) for row in rows) for i in range(len(_HEADER))]
         return "\n".join(_line(row, widths) for row in rows)
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
+    def body(self) -> str:
+        """The calls as an escaped table."""
         return table_html(_HEADER, map(_cells, self.steps))
 
 

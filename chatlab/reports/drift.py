@@ -17,7 +17,7 @@ from chatlab import render
 from chatlab.echo.summary import DriftTally
 from chatlab.echo.trace import EchoTrace
 from chatlab.plots import plot_causes, plot_drift_by_turn, plot_wrong_replies
-from chatlab.reports.files import prepare_folder, whole_file
+from chatlab.files import prepare_folder, whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def _body(title: str, tally: DriftTally, traces: Sequence[EchoTrace], images: di
 
 def _examples(traces: Iterable[EchoTrace], count: int = 3) -> Iterator[str]:
     shown = [trace for trace in traces if trace.surprises][:count]
-    yield from (trace._repr_html_() for trace in shown)
+    yield from (trace.body() for trace in shown)
     if not shown:
         yield render.paragraph_html("No traced prompt has an edit beyond its removed control tokens.")
 

@@ -11,7 +11,7 @@ import ipywidgets
 from chatlab import render
 from chatlab.echo.summary import DriftTally
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
-from chatlab.widgets.static_view import Bundle, styled
+from chatlab.results import Bundle, styled
 
 if TYPE_CHECKING:
     import pandas as pd
