@@ -131,8 +131,8 @@ def text_html(text: str) -> str:
 
 def list_html(lines: Iterable[str]) -> str:
     """Return an escaped list."""
-    items = "".join(f"<li>{escaped(line)}</li>" for line in lines)
-    return f"<ul>{items}</ul>"
+    items_html = "".join(f"<li>{escaped(line)}</li>" for line in lines)
+    return f"<ul>{items_html}</ul>"
 
 
 def verdict_html(word: str, sentence: str) -> str:

@@ -37,6 +37,11 @@ class Result:
     title = "chatlab"
     """Of the saved page."""
 
+    def __init_subclass__(cls) -> None:
+        """Let IPython find the way to print it: a dataclass has a repr of its own, which would come first."""
+        super().__init_subclass__()
+        cls._repr_pretty_ = Result._repr_pretty_  # type: ignore[method-assign]
+
     def body(self) -> str:
         """Return escaped HTML of semantic tags alone: it reads the same where all style is taken away."""
         raise NotImplementedError

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class DrawnEdit(Protocol):
+class _Edit(Protocol):
     """What is drawn of an ``Edit``."""
 
     @property
@@ -26,13 +26,13 @@ class DrawnEdit(Protocol):
     def cause(self) -> str: ...
 
 
-class DrawnTrace(Protocol):
+class _Trace(Protocol):
     """What is drawn of an ``EchoTrace``."""
 
     @property
     def prompt(self) -> str: ...
     @property
-    def edits(self) -> Sequence[DrawnEdit]: ...
+    def edits(self) -> Sequence[_Edit]: ...
 
 
 def plot_drift_by_turn(by_turn: pd.DataFrame) -> Drawing:
@@ -92,7 +92,7 @@ def plot_causes(causes: pd.DataFrame) -> Drawing:
     )
 
 
-def plot_echo(trace: DrawnTrace) -> Drawing:
+def plot_echo(trace: _Trace) -> Drawing:
     """Draw how the echo runs away from the prompt, edit by edit; each cause has its own colour and mark.
 
     Args:

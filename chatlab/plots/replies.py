@@ -14,7 +14,7 @@ LEAST_SURE = 3
 """Tokens named in a figure."""
 
 
-class DrawnStep(Protocol):
+class _Step(Protocol):
     """What is drawn of a ``BufferStep``."""
 
     @property
@@ -27,14 +27,14 @@ class DrawnStep(Protocol):
     def stop_str(self) -> str | None: ...
 
 
-class DrawnSteps(Protocol):
+class _Steps(Protocol):
     """What is drawn of a ``BufferTrace``."""
 
     @property
-    def steps(self) -> Sequence[DrawnStep]: ...
+    def steps(self) -> Sequence[_Step]: ...
 
 
-def plot_buffer_trace(trace: DrawnSteps) -> Drawing:
+def plot_buffer_trace(trace: _Steps) -> Drawing:
     """Draw what came in against what was decided; the gap between the two lines is what was held back.
 
     Args:

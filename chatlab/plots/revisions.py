@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class DrawnCell(Protocol):
+class _Cell(Protocol):
     """What is drawn of a ``Cell``."""
 
     @property
@@ -21,7 +21,7 @@ class DrawnCell(Protocol):
     def group(self) -> str: ...
 
 
-class DrawnMatrix(Protocol):
+class _Matrix(Protocol):
     """What is drawn of a ``VersionMatrix``."""
 
     @property
@@ -29,20 +29,20 @@ class DrawnMatrix(Protocol):
     @property
     def loader(self) -> str: ...
     @property
-    def cells(self) -> Sequence[DrawnCell]: ...
+    def cells(self) -> Sequence[_Cell]: ...
     @property
     def agreement(self) -> Sequence[Sequence[float | None]]: ...
     def agreement_frame(self) -> pd.DataFrame: ...
 
 
-class DrawnSeverity(Protocol):
+class _Severity(Protocol):
     """What is drawn of a ``Severity``."""
 
     @property
     def label(self) -> str: ...
 
 
-class DrawnFamily(Protocol):
+class _Family(Protocol):
     """What is drawn of a ``FamilyCount``."""
 
     @property
@@ -55,16 +55,16 @@ class DrawnFamily(Protocol):
     def text_changed(self) -> int: ...
 
 
-class DrawnComparison(Protocol):
+class _Comparison(Protocol):
     """What is drawn of a ``Comparison``."""
 
     @property
-    def families(self) -> Sequence[DrawnFamily]: ...
+    def families(self) -> Sequence[_Family]: ...
     @property
-    def severity(self) -> DrawnSeverity: ...
+    def severity(self) -> _Severity: ...
 
 
-def plot_version_matrix(matrix: DrawnMatrix) -> Drawing:
+def plot_version_matrix(matrix: _Matrix) -> Drawing:
     """Draw who agrees with whom: the share of probes with equal ids, each library version against each.
 
     Args:
@@ -85,7 +85,7 @@ def plot_version_matrix(matrix: DrawnMatrix) -> Drawing:
     return figure
 
 
-def plot_probe_changes(comparison: DrawnComparison) -> Drawing:
+def plot_probe_changes(comparison: _Comparison) -> Drawing:
     """Draw how many probes of each family changed: other ids, and other text from equal ids.
 
     Args:

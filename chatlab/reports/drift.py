@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from chatlab import render
 from chatlab.echo.summary import DriftTally
 from chatlab.echo.trace import EchoTrace
-from chatlab.plots import plot_causes, plot_drift_by_turn, plot_wrong_replies
 from chatlab.files import prepare_folder, whole_file
+from chatlab.plots import plot_causes, plot_drift_by_turn, plot_wrong_replies
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -104,7 +104,7 @@ class StreamResult(Result):
         return plot_reply_time(self.prompt_len, len(self.token_ids), self.ttft_s, self.total_s)
 
     def __str__(self) -> str:
-        facts = "; ".join(f"{name}: {value}" for name, value in self._facts().items() if value not in (None, ""))
+        facts = "; ".join(f"{name}: {value}" for name, value in self._facts().items() if value != "")
         return f"{readable(self.text)}\n[{readable(facts)}]"
 
     def body(self) -> str:
@@ -118,7 +118,7 @@ class StreamResult(Result):
         return {
             "ended by": f"{self.finish_reason} at {self.stop!r}" if self.stop else self.finish_reason,
             "tokens of prompt + reply": f"{self.prompt_len} + {len(self.token_ids)}",
-            "seed": self.seed,
+            "seed": "" if self.seed is None else self.seed,
             "speed": ", ".join(filter(None, (first, speed))),
         }
 

@@ -10,8 +10,8 @@ from chatlab import render
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
 from chatlab.echo.trace import EchoTrace, trace_echo
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.tokenizers.load import as_tokenizer
 from chatlab.results import Result
+from chatlab.tokenizers.load import as_tokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ class EchoView(Result):
             yield (
                 edit.prompt_span[0],
                 # A control token that was kept is in both; only in the echo it was not planned.
-                [render.Part("same" if edit.kind == "keep" else "del", edit.prompt_text)],
+                [render.Part("same" if edit.kind == "keep" else "del", edit.prompt_text)] if edit.prompt_text else "",
                 [render.Part("ins", edit.echo_text)] if edit.echo_text else "",
                 f"{edit.token_index}: {render.visible(edit.piece)}" if edit.token_index >= 0 else "",
                 " with ".join(map(str, (edit.cause, *edit.also))),

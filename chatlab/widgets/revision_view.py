@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab import render
 from chatlab.errors import RevisionCompareError
+from chatlab.results import Result
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.explain import Explanation
-from chatlab.results import Result
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,8 +7,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
 from chatlab import render
-from chatlab.widgets.live_text import LiveText, Step
 from chatlab.results import Result
+from chatlab.widgets.live_text import LiveText, Step
 
 if TYPE_CHECKING:
     import pandas as pd
