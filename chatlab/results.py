@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.files import whole_file
+from chatlab.files import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +69,7 @@ class Result:
             OutputError: it cannot be written there.
         """
         target = Path(path)
-        with whole_file(target) as beside:
-            beside.write_text(self.page(), encoding="utf-8")
+        write_whole(target, self.page())
         return target
 
     def _repr_mimebundle_(self, **_: Any) -> Bundle:

@@ -66,7 +66,11 @@ def plot_steps(raw_lens: Sequence[int], held: Sequence[str], role: str) -> Drawi
     figure, axes = new_drawing(8, 3.2)
     released = [raw - len(kept) for raw, kept in zip(raw_lens, held, strict=True)]
     _draw_held(axes, raw_lens, released, held)
-    axes.set(xlabel="step", ylabel="characters of the raw text", title=_title(f"How the text of {role} came", raw_lens))
+    axes.set(
+        xlabel="step",
+        ylabel="characters of the raw text",
+        title=_title(f"How the text of {label(role)} came", raw_lens),
+    )
     axes.legend(loc="upper left", frameon=False)
     return figure
 

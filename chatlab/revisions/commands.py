@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from chatlab.errors import ChatlabError, OutputError
-from chatlab.files import whole_file
+from chatlab.files import write_whole
 from chatlab.revisions.bisection import bisect_revisions
 from chatlab.revisions.check import check
 from chatlab.revisions.compare import compare_revisions
@@ -195,8 +195,7 @@ def write_report(result: _Report, format: str, out: Path | None, screen: Console
     if out is None:
         screen.file.write(text + "\n")
         return
-    with whole_file(out) as path:
-        path.write_text(text + "\n", encoding="utf-8")
+    write_whole(out, text + "\n")
 
 
 def _plain_text(result: _Report) -> str:
