@@ -157,7 +157,7 @@ def _draw_held(axes: Axes, raw: Sequence[int], released: Sequence[int], held: Se
     axes.step(calls, raw, where="mid", color=ORANGE, linestyle="--", label="came in")
     axes.step(calls, released, where="mid", color=BLUE, label="decided")
     axes.fill_between(calls, released, raw, step="mid", color=ORANGE, alpha=0.2, label="held back")
-    for call, length, kept, following in zip(calls, raw, held, [*held[1:], ""], strict=True):
+    for call, length, kept, following in zip(calls, raw, held, [*held, ""][1:], strict=True):
         if kept and not following.startswith(kept):
             axes.annotate(label(kept), (call, length), (0, 4), textcoords="offset points", ha="center", fontsize=8)
     axes.locator_params(integer=True)

@@ -104,7 +104,8 @@ class Snapshot(Result):
             (label, probe["family"], probe["text"], probe.get("ids"), _text(probe.get("keep")))
             for label, probe in self.view().get("probes", {}).items()
         ]
-        return pd.DataFrame(rows, columns=["label", "family", "text", "ids", "echo"])
+        # As objects: the corpus holds lone surrogates, which a column of Arrow strings refuses.
+        return pd.DataFrame(rows, columns=["label", "family", "text", "ids", "echo"], dtype=object)
 
     def figure(self) -> Drawing:
         """Draw how many probes of each family do not come back as they were written."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
-class DriftExplorer(Result, ipywidgets.VBox):  # type: ignore[misc]
+class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
     """Controls above two figures of a drift table and one line that says how many replies are wrong.
 
     Args:
@@ -92,7 +92,7 @@ class DriftExplorer(Result, ipywidgets.VBox):  # type: ignore[misc]
         self._line.value = self.summary()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle:
-        live = super()._repr_mimebundle_(**kwargs)
+        live: Any = super()._repr_mimebundle_(**kwargs)
         still = {"text/plain": str(self), "text/html": self.html(), "image/png": self._by_turn}
         return {**(live[0] if isinstance(live, tuple) else live), **still}
 
