@@ -415,6 +415,16 @@ def test_a_page_of_drift_shows_both_pictures(results: dict[str, Result]) -> None
     assert bundle(results["DriftExplorer"])["image/png"].startswith(b"\x89PNG")
 
 
+def test_a_lone_surrogate_is_no_obstacle(tmp_path: Path) -> None:
+    trace = TokFlow([("<", ">")]).trace(["a\ud800", "<b"])
+    assert trace.to_frame()["fragment"].tolist() == ["a\ud800", "<b", ""]
+    assert trace.to_frame()["raw_len"].sum() == 2 + 4 + 4
+    assert "\\ud800" in trace.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    text = SavedText(role="user", text="\ud800", finish_reason=None, error="", steps=())
+    assert "\\ud800" in str(text)
+    assert text.save_html(tmp_path / "page.html").is_file()
+
+
 def test_load_tokenizer_is_untouched_by_a_trace_of_it() -> None:
     """A trace holds plain values only, so that saving it needs no tokenizer."""
     trace = trace_echo(load_tokenizer(tokenizer_path("llama2-style/legacy")), "<s>[INST] Hi [/INST]")

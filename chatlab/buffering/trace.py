@@ -73,7 +73,9 @@ class BufferTrace(Result):
         from pandas import DataFrame
 
         columns = [field.name for field in fields(BufferStep)]
-        return DataFrame([asdict(step) for step in self.steps], columns=columns)
+        # As objects first: a column of Arrow strings refuses the lone surrogates that a broken stream may hold.
+        frame = DataFrame([asdict(step) for step in self.steps], columns=columns, dtype=object)
+        return frame.astype({name: int for name in columns if name.endswith("_len")})
 
     def figure(self) -> Drawing:
         """What came in against what was decided, call by call."""

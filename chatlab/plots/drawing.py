@@ -54,6 +54,6 @@ def plot_counts(names: Sequence[object], counts: Sequence[float], xlabel: str, t
     bars = axes.barh(places, counts[::-1], color=GREEN)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3)
     axes.set_yticks(places, [label(name) for name in names[::-1]])
-    axes.set(xlabel=xlabel, title=label(title, 80))
+    axes.set(xlabel=xlabel, title=label(title, 60))
     axes.margins(x=0.12)
     return figure

@@ -64,12 +64,13 @@ def plot_steps(raw_lens: Sequence[int], held: Sequence[str], role: str) -> Drawi
         role: who wrote it.
     """
     figure, axes = new_drawing(8, 3.2)
+    raw_lens, held = [0, *raw_lens], ["", *held]
     released = [raw - len(kept) for raw, kept in zip(raw_lens, held, strict=True)]
-    _draw_held(axes, raw_lens, released, held)
+    _draw_held(axes, raw_lens, released, held, first=0)
     axes.set(
         xlabel="step",
         ylabel="characters of the raw text",
-        title=_title(f"How the text of {label(role)} came", raw_lens),
+        title=_title(f"How the text of {label(role)} came", raw_lens[1:]),
     )
     axes.legend(loc="upper left", frameon=False)
     return figure
@@ -93,7 +94,8 @@ def plot_logprobs(logprobs: Sequence[float | None], pieces: Sequence[str] = ()) 
     title = _title("How sure the model was of each token; the least sure are named", known)
     axes.set(xlabel="token of the reply", ylabel="log probability (nats)", title=title)
     axes.locator_params(axis="x", integer=True)
-    axes.margins(y=0.15)
+    lowest = min((logprob for _, logprob in known), default=0.0)
+    axes.set_ylim(1.2 * min(lowest, -0.5), None)
     return figure
 
 
@@ -147,13 +149,13 @@ def plot_messages(roles: Sequence[str], text_lens: Sequence[int], token_lens: Se
     axes.set(xlabel="length (characters)", ylabel="message", title=_title("How much each message says", roles))
     axes.margins(x=0.15)
     if roles:
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
-def _draw_held(axes: Axes, raw: Sequence[int], released: Sequence[int], held: Sequence[str]) -> None:
+def _draw_held(axes: Axes, raw: Sequence[int], released: Sequence[int], held: Sequence[str], first: int = 1) -> None:
     """Draw both lines and the gap between them, and name what was held where it was longest."""
-    calls = range(1, len(raw) + 1)
+    calls = range(first, len(raw) + first)
     axes.step(calls, raw, where="mid", color=ORANGE, linestyle="--", label="came in")
     axes.step(calls, released, where="mid", color=BLUE, label="decided")
     axes.fill_between(calls, released, raw, step="mid", color=ORANGE, alpha=0.2, label="held back")

@@ -80,7 +80,7 @@ def plot_version_matrix(matrix: _Matrix) -> Drawing:
         axes.text(column, row, told, ha="center", va="center", color=colour, fontsize=8)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set_title(label(f"{matrix.source}, {matrix.loader}", 80))
+    axes.set_title(label(f"{matrix.source}, {matrix.loader}", 60))
     figure.colorbar(image, ax=axes, label="equal ids (share of probes)")
     return figure
 
@@ -123,7 +123,7 @@ def plot_severities(
     axes.set_yticks(range(len(names)), [label(name) for name in names])
     axes.invert_yaxis()
     axes.set_xticks(range(len(scale)), scale, fontsize=8)
-    axes.set(xlim=(0, len(scale) - 0.5), xlabel=xlabel, title=label(title, 80))
+    axes.set(xlim=(0, len(scale) - 0.5), xlabel=xlabel, title=label(title, 60))
     return figure
 
 
@@ -145,11 +145,12 @@ def plot_stretches(stretches: Sequence[tuple[bool, int, int]], sides: tuple[str,
                 if stretch[0] is same and stretch[1 + side]
             ]
             name = "" if side else told
-            axes.broken_barh(runs, (place - 0.35, 0.7), color=colour, hatch=hatch, edgecolor="white", label=name)
+            axes.broken_barh(runs, (place - 0.35, 0.7), facecolors=colour, hatch=hatch, edgecolor="white", label=name)
     longest = max((sum(stretch[side] for stretch in stretches) for side in (1, 2)), default=0)
     axes.set_yticks((0, 1), [label(side) for side in sides])
     axes.invert_yaxis()
-    axes.set(xlim=(0, max(longest, 1)), xlabel="tokens", title=label(title, 80))
+    axes.set(xlim=(0, max(longest, 1)), xlabel="tokens", title=label(title, 60))
+    axes.locator_params(axis="x", integer=True)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
@@ -166,5 +167,5 @@ def plot_echo_families(families: Sequence[tuple[str, int, int]], title: str) -> 
     shares = [100 * differs / count if count else 0.0 for _, count, differs in families[::-1]]
     bars = axes.barh(names, shares, color=GREEN)
     axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=8, color=GREY)
-    axes.set(xlabel="probes whose echo differs from their text (%)", xlim=(0, 112), title=label(title, 80))
+    axes.set(xlabel="probes whose echo differs from their text (%)", xlim=(0, 112), title=label(title, 60))
     return figure

@@ -153,7 +153,7 @@ class CheckReport(Result, list[CheckResult]):
         """Draw how far each tokenizer is from what was locked."""
         from chatlab.plots import plot_severities
 
-        names = [f"{result.alias} ({result.word})" for result in self]
+        names = [f"{result.word}: {result.alias}" for result in self]
         return plot_severities(names, [result.severity for result in self], _SCALE, "Now against what was locked")
 
 
