@@ -425,7 +425,7 @@ def test_a_lone_surrogate_is_no_obstacle(tmp_path: Path) -> None:
     assert text.save_html(tmp_path / "page.html").is_file()
 
 
-def test_load_tokenizer_is_untouched_by_a_trace_of_it() -> None:
+def test_a_trace_that_was_read_again_saves_the_same_page() -> None:
     """A trace holds plain values only, so that saving it needs no tokenizer."""
     trace = trace_echo(load_tokenizer(tokenizer_path("llama2-style/legacy")), "<s>[INST] Hi [/INST]")
     assert EchoTrace.from_dict(trace.to_dict()).page() == trace.page()
