@@ -124,14 +124,31 @@ def image_html(source: str, alt: str) -> str:
     return f'<figure><img src="{escaped(source)}" alt="{words}"><figcaption>{words}</figcaption></figure>'
 
 
-def details_html(summary: str, body: str) -> str:
-    """Return a part that opens on a click; ``body`` must be escaped already."""
-    return f"<details><summary>{escaped(summary)}</summary>{body}</details>"
+def text_html(text: str) -> str:
+    """Return a text with its line breaks, in its own direction."""
+    return f'<pre dir="auto">{escaped(text)}</pre>'
+
+
+def list_html(lines: Iterable[str]) -> str:
+    """Return an escaped list."""
+    items_html = "".join(f"<li>{escaped(line)}</li>" for line in lines)
+    return f"<ul>{items_html}</ul>"
+
+
+def verdict_html(word: str, sentence: str) -> str:
+    """Return a judgement: the word that counts, and what it means."""
+    return f"<p><strong>{escaped(word)}</strong> {escaped(sentence)}</p>"
+
+
+def details_html(summary: str, body: str, *, is_open: bool = False) -> str:
+    """Return a part that opens on a click, or stands open; ``body`` must be escaped already."""
+    tag = "details open" if is_open else "details"
+    return f"<{tag}><summary>{escaped(summary)}</summary>{body}</details>"
 
 
 def message_html(role: str, text: str, why: str) -> str:
     """Return one message of a chat: who, how it ended, and the text with its line breaks."""
-    return f'<p><strong>{escaped(role)}</strong> <em>{escaped(why)}</em></p><pre dir="auto">{escaped(text)}</pre>'
+    return f"<p><strong>{escaped(role)}</strong> <em>{escaped(why)}</em></p>{text_html(text)}"
 
 
 PAGE_STYLE = """
@@ -139,7 +156,7 @@ PAGE_STYLE = """
 body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; font-weight: bold; }
 th, td { border: 1px solid #8888; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-td { font-variant-numeric: tabular-nums; } td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; white-space: pre-wrap; } td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 ins { text-decoration: underline; background: #0072b233; } del { background: #d55e0033; } img { max-width: 100%; }
 """
 

@@ -158,7 +158,7 @@ def test_a_trace_of_each_payload_is_safe_whole() -> None:
     tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
     allowed = {"p", "pre", "del", "ins", "table", "thead", "tbody", "tr", "th", "td"}
     for payload in PAYLOADS[::4]:
-        parser = seen(trace_echo(tokenizer, f"<s>[INST] {payload} </s><s>\u2581{payload}")._repr_html_())
+        parser = seen(trace_echo(tokenizer, f"<s>[INST] {payload} </s><s>\u2581{payload}").body())
         assert set(parser.elements) <= allowed
         assert all(name in OURS[tag] for tag, name, _ in parser.attributes)
 

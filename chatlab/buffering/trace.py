@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from unicodedata import east_asian_width
 
 from chatlab.render import table_html, visible
+from chatlab.results import Result
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from chatlab.plots import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class BufferStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BufferTrace:
+class BufferTrace(Result):
     r"""A whole text through a buffer, call by call.
 
     >>> from chatlab.buffering.tokflow import TokFlow
@@ -49,6 +52,8 @@ class BufferTrace:
     put    >you·<  ⏎you·   <     <NL>
     flush          <
     """
+
+    title = "What a buffer held back"
 
     steps: tuple[BufferStep, ...]
     """One for each put, and one for the flush if no stop ended the text."""
@@ -68,7 +73,15 @@ class BufferTrace:
         from pandas import DataFrame
 
         columns = [field.name for field in fields(BufferStep)]
-        return DataFrame([asdict(step) for step in self.steps], columns=columns)
+        # As objects first: a column of Arrow strings refuses the lone surrogates that a broken stream may hold.
+        frame = DataFrame([asdict(step) for step in self.steps], columns=columns, dtype=object)
+        return frame.astype({name: int for name in columns if name.endswith("_len")})
+
+    def figure(self) -> Drawing:
+        """What came in against what was decided, call by call."""
+        from chatlab.plots import plot_buffer_trace
+
+        return plot_buffer_trace(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -85,10 +98,8 @@ class BufferTrace:
         widths = [max(_width(row[i]) for row in rows) for i in range(len(_HEADER))]
         return "\n".join(_line(row, widths) for row in rows)
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
+    def body(self) -> str:
+        """The calls as an escaped table."""
         return table_html(_HEADER, map(_cells, self.steps))
 
 

@@ -197,7 +197,7 @@ class _Study:
 def _prepared(out: Path | None) -> Path | None:
     if out is None:
         return None
-    from chatlab.reports.files import prepare_folder
+    from chatlab.files import prepare_folder
 
     return prepare_folder(out)
 

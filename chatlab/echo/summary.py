@@ -6,20 +6,25 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from chatlab import render
 from chatlab.echo.cut import STRATEGIES
 from chatlab.echo.edits import CURES, Cause
+from chatlab.results import Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from chatlab.echo.trace import EchoTrace
+    from chatlab.plots import Drawing
 
 
-class DriftTally:
+class DriftTally(Result):
     """What a drift table says, in memory that does not grow with the table.
 
     Feed it the frames of ``iter_drift`` with :meth:`add`; the summaries are DataFrames.
     """
+
+    title = "Echo drift over many dialogues"
 
     def __init__(self, frames: Iterable[pd.DataFrame] = ()) -> None:
         """Add up ``frames``."""
@@ -105,6 +110,28 @@ class DriftTally:
     def verdict(self) -> list[str]:
         """Return three sentences: whether it drifts and why, what that does to replies, what to do."""
         return [self._drift_sentence(), self._damage_sentence(), self._cure_sentence()]
+
+    def __str__(self) -> str:
+        return "\n".join(map(render.readable, self.verdict()))
+
+    def body(self) -> str:
+        """Return the three sentences and what each way of cutting does, as escaped HTML."""
+        rows = [
+            (row.strategy, row.replies, row.wrong, f"{row.wrong_share:.1%}", row.mostly)
+            for row in self.by_strategy().itertuples()
+        ]
+        columns = ("strategy", "replies", "wrong", "share", "mostly")
+        return render.list_html(self.verdict()) + render.table_html(columns, rows, "Replies by strategy")
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a strategy, as :meth:`by_strategy`."""
+        return self.by_strategy()
+
+    def figure(self) -> Drawing:
+        """Draw the share of wrong replies of each strategy."""
+        from chatlab.plots import plot_wrong_replies
+
+        return plot_wrong_replies(self.by_first_piece())
 
     def _strategies(self) -> list[str]:
         seen = {name for name, *_ in self._replies}

@@ -12,18 +12,23 @@ from chatlab.echo.causes import Laboratory, read
 from chatlab.echo.edits import Cause, Edit
 from chatlab.errors import EncodeError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from chatlab.plots import Drawing
+
 
 @dataclass(frozen=True, kw_only=True)
-class EchoTrace:
+class EchoTrace(Result):
     """A prompt beside its echo, and every edit between the two.
 
     Replacing each edit's prompt span by its echo text turns ``prompt`` into ``echo``: :meth:`replay` does it.
     """
+
+    title = "Prompt and echo"
 
     tokenizer: str
     loader: str
@@ -105,6 +110,12 @@ class EchoTrace:
         )
         return frame
 
+    def figure(self) -> Drawing:
+        """Draw the drift along the prompt, edit by edit."""
+        from chatlab.plots import plot_echo
+
+        return plot_echo(self)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -125,10 +136,8 @@ class EchoTrace:
     def __str__(self) -> str:
         return f"{self.summary()}\n{render.diff_text(self.parts(), context_len=40)}"
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(str(self))
-
-    def _repr_html_(self) -> str:
+    def body(self) -> str:
+        """Return the summary, the diff and the table of edits as escaped HTML."""
         columns = ["at", "prompt", "echo", "token", "cause", "proof", "cure"]
         rows = [
             (

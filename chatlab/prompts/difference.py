@@ -10,14 +10,24 @@ from datetime import datetime
 from difflib import SequenceMatcher
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from chatlab import render
 from chatlab.errors import TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import Dialogue, prompts_of
 from chatlab.prompts.readers import Reader, reader_of
+from chatlab.results import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
+
+SHOWN = 5
+"""Differing prompts drawn in a page at most; the value holds more."""
 
 _WORDS = re.compile(r"\w+|\s|[^\w\s]")
 
@@ -54,8 +64,10 @@ class TextEdit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptDifference:
+class PromptDifference(Result):
     """One prompt as the class and as the template give it; ``template_text`` is None where the template refused."""
+
+    title = "A prompt class against a chat template"
 
     dialogue_id: str
     turn_number: int
@@ -105,6 +117,53 @@ class PromptDifference:
             for a, b, c, d in _edits(ours, theirs)
         ]
 
+    def parts(self) -> Iterator[render.Part]:
+        """The text diff from the class's text to the template's, left to right."""
+        at = 0
+        for edit in self.text_edits():
+            yield render.Part("same", self.class_text[at : edit.class_span[0]])
+            yield render.Part("del", edit.class_part)
+            yield render.Part("ins", edit.template_part)
+            at = edit.class_span[1]
+        yield render.Part("same", self.class_text[at:])
+
+    def summary(self) -> str:
+        """One sentence: which prompt it is, and whether text and ids are the same."""
+        text, ids = ("the same" if same else "other" for same in (self.same_text, self.same_ids))
+        return f"{self.dialogue_id}, turn {self.turn_number}: {text} text, {ids} ids"
+
+    def __str__(self) -> str:
+        found = [f"  {f.fault} ({f.side}): {f.detail}" for f in self.findings]
+        lines = map(render.readable, [self.summary(), *found])
+        return "\n".join([*lines, render.diff_text(self.parts(), context_len=40)])
+
+    def body(self) -> str:
+        """The diff, what the class says struck out and what the template says underlined, and the faults."""
+        found = [(f.fault, f.side, f.detail) for f in self.findings]
+        faults = render.table_html(("fault", "side", "what was seen"), found) if found else ""
+        return render.paragraph_html(self.summary()) + render.diff_html(self.parts(), context_len=200) + faults
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an edit of the text: ``class_offset``, ``template_offset``, ``class_part``, ``template_part``."""
+        import pandas as pd
+
+        rows = [(e.class_span[0], e.template_span[0], e.class_part, e.template_part) for e in self.text_edits()]
+        return pd.DataFrame(rows, columns=["class_offset", "template_offset", "class_part", "template_part"])
+
+    def figure(self) -> Drawing:
+        """Both prompts as rows of tokens, one above the other: where they are equal and where they part."""
+        from chatlab.plots import plot_stretches
+
+        stretches, at = [], 0
+        for edit in self.id_edits():
+            (start, end), (a, b) = edit.class_span, edit.template_span
+            stretches += [(True, start - at, start - at), (False, end - start, b - a)]
+            at = end
+        stretches.append((True, len(self.class_ids) - at, len(self.class_ids) - at))
+        return plot_stretches(
+            stretches, ("class", "template"), f"Tokens of {self.dialogue_id}, turn {self.turn_number}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The difference as plain data."""
         return asdict(self)
@@ -117,8 +176,10 @@ class PromptDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemplateComparison:
+class TemplateComparison(Result):
     """A prompt class against a tokenizer's own template, over many prompts."""
+
+    title = "A prompt class against a chat template"
 
     prompt_class: str
     tokenizer: str
@@ -135,7 +196,48 @@ class TemplateComparison:
             f"{self.prompt_class} against the template of {self.tokenizer}: "
             f"{self.same_text} of {self.prompts} prompts have the same text, {self.same_ids} the same ids"
         )
-        return "\n".join([head, *(f"  {fault} ({side}): {n} prompts" for (fault, side), n in self.findings.items())])
+        lines = [head, *(f"  {fault} ({side}): {n} prompts" for (fault, side), n in self.findings.items())]
+        return "\n".join(map(render.readable, lines))
+
+    def body(self) -> str:
+        """The counts, the faults, and the first prompts that differ, as escaped HTML."""
+        counts = (self.prompts, self.same_text, self.same_ids)
+        table = render.table_html(
+            ("prompts", "same text", "same ids"),
+            [counts],
+            f"{self.prompt_class} against the template of {self.tokenizer}",
+        )
+        faults = [(fault, side, n) for (fault, side), n in self.findings.items()]
+        if faults:
+            table += render.table_html(("fault", "side", "prompts"), faults)
+        return table + "".join(render.details_html(d.summary(), d.body()) for d in self.differences[:SHOWN])
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a prompt that differs, as far as they were kept.
+
+        Columns: ``dialogue_id``, ``turn_number``, ``same_text``, ``same_ids``, ``first_differing_offset``, ``faults``.
+        """
+        import pandas as pd
+
+        columns = ["dialogue_id", "turn_number", "same_text", "same_ids", "first_differing_offset", "faults"]
+        rows = [
+            (
+                *(getattr(d, name) for name in columns[:4]),
+                d.first_differing_offset(),
+                [f"{finding.fault} ({finding.side})" for finding in d.findings],
+            )
+            for d in self.differences
+        ]
+        return pd.DataFrame(rows, columns=columns)
+
+    def figure(self) -> Drawing:
+        """How many prompts are the same, and how many show each fault."""
+        from chatlab.plots import plot_counts
+
+        counts = {"same text": self.same_text, "same ids": self.same_ids}
+        counts |= {f"{fault} ({side})": n for (fault, side), n in self.findings.items()}
+        title = f"{self.prompt_class} against the template of {self.tokenizer}"
+        return plot_counts(list(counts), list(counts.values()), f"prompts, of {self.prompts:,}", title)
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain data."""

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from chatlab import render
 from chatlab.echo.summary import DriftTally
 from chatlab.echo.trace import EchoTrace
+from chatlab.files import prepare_folder, whole_file, write_whole
 from chatlab.plots import plot_causes, plot_drift_by_turn, plot_wrong_replies
-from chatlab.reports.files import prepare_folder, whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +72,8 @@ def write_drift_report(folder: Path, tally: DriftTally, traces: Sequence[EchoTra
     for name, image in images.items():
         with whole_file(folder / name) as path:
             path.write_bytes(image)
-    with whole_file(folder / "traces.json") as path:
-        path.write_text(json.dumps([t.to_dict() for t in traces], ensure_ascii=False, indent=1), encoding="utf-8")
-    with whole_file(folder / "report.html") as path:
-        path.write_text(render.page_html(title, "".join(_body(title, tally, traces, images))), encoding="utf-8")
+    write_whole(folder / "traces.json", json.dumps([t.to_dict() for t in traces], ensure_ascii=False, indent=1))
+    write_whole(folder / "report.html", render.page_html(title, "".join(_body(title, tally, traces, images))))
     return [folder / name for name in (*images, "traces.json", "report.html")]
 
 
@@ -98,7 +96,7 @@ def _body(title: str, tally: DriftTally, traces: Sequence[EchoTrace], images: di
 
 def _examples(traces: Iterable[EchoTrace], count: int = 3) -> Iterator[str]:
     shown = [trace for trace in traces if trace.surprises][:count]
-    yield from (trace._repr_html_() for trace in shown)
+    yield from (trace.body() for trace in shown)
     if not shown:
         yield render.paragraph_html("No traced prompt has an edit beyond its removed control tokens.")
 

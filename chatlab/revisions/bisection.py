@@ -11,11 +11,13 @@ and stops there; a repository has few states, each is compared once, and a rever
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError, RevisionError
+from chatlab.render import readable, table_html, verdict_html
+from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.report import code, md
@@ -24,6 +26,11 @@ from chatlab.tokenizers import git
 from chatlab.tokenizers.git import Commit
 from chatlab.tokenizers.hub import Hub
 from chatlab.tokenizers.source import is_tokenizer_file, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +47,10 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bisection:
+class Bisection(Result):
     """Which commit brought the change."""
+
+    title = "Since when"
 
     source: str
     before: str
@@ -79,6 +88,38 @@ class Bisection:
             "steps": steps,
             "comparison": self.comparison.to_dict() if self.comparison else None,
         }
+
+    def __str__(self) -> str:
+        lines = [f"  {'  '.join(row)}" for row in self._table()]
+        return "\n".join(map(readable, [self.verdict, *lines]))
+
+    def body(self) -> str:
+        """Return the verdict, the steps and the comparison of the first bad one as escaped HTML."""
+        columns = ("commit", "date", "title", "tokenizer files", "against the first")
+        word = self.first.severity.label if self.first else Severity.NONE.label
+        report = self.comparison.body() if self.comparison else ""
+        return verdict_html(word, self.verdict) + table_html(columns, self._table(), self.source) + report
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a commit: ``commit``, ``title``, ``date``, ``changed``, ``severity``."""
+        import pandas as pd
+
+        columns = [field.name for field in fields(Step)]
+        return pd.DataFrame(self.to_dict()["steps"], columns=columns)
+
+    def figure(self) -> Drawing:
+        """Draw how far each commit is from the first revision."""
+        from chatlab.plots import plot_severities
+
+        names = [f"{step.commit[:8]} {step.date[:10]}" for step in self.steps]
+        scale = [severity.label for severity in Severity]
+        title = f"{self.source} since {self.before[:8]}"
+        return plot_severities(
+            names, [step.severity for step in self.steps], scale, title, "against the first revision"
+        )
+
+    def _table(self) -> list[tuple[str, ...]]:
+        return [(s.commit[:8], s.date[:10], s.title, ", ".join(s.changed), s.severity.label) for s in self.steps]
 
     def to_markdown(self) -> str:
         """Return the steps as a table, and the comparison of the first bad one."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from chatlab.files import whole_file
 from chatlab.tokenizers.cache import cache_folder
 
 LIMIT_BYTES = 512 * 1024**2
@@ -41,13 +41,8 @@ class Cache:
         data = json.dumps(value, separators=(",", ":")).encode()
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, part = tempfile.mkstemp(dir=self.folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                os.replace(part, self.path(key))
-            finally:
-                Path(part).unlink(missing_ok=True)
+            with whole_file(self.path(key)) as part:
+                part.write_bytes(data)
             self._trim()
 
     def _trim(self) -> None:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import ChatlabError, LockError, OfflineError, RevisionError, SourceNotFound
+from chatlab.render import heading_html, list_html, readable, table_html, verdict_html
+from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.difference import differences_of
 from chatlab.revisions.lock import comparison_with, entry_of
 from chatlab.revisions.lockfile import DEFAULT, Entry, read_lock
+from chatlab.revisions.report import COLOURS, md, visible
 from chatlab.revisions.severity import COULD_NOT_COMPARE, Severity
 from chatlab.revisions.snapshot import snapshot
 from chatlab.tokenizers.hub import Hub
 from chatlab.tokenizers.source import is_tokenizer_file, resolve
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
+
+_SCALE = tuple(severity.label for severity in Severity)
+
 
 @dataclass(frozen=True, kw_only=True)
-class CheckResult:
+class CheckResult(Result):
     """What became of one locked tokenizer."""
+
+    title = "A locked tokenizer"
 
     alias: str
     severity: Severity
@@ -51,8 +63,101 @@ class CheckResult:
             found[name] = value.to_dict() if value else None
         return found
 
+    @property
+    def word(self) -> str:
+        """The verdict in a word: ``as locked``, a severity, or ``no verdict``."""
+        if self.error:
+            return "no verdict"
+        return "as locked" if self.severity is Severity.NONE else self.severity.label
 
-def check(alias: str | None = None, *, path: str | Path = DEFAULT, online: bool = False) -> list[CheckResult]:
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What there is to say: why there is no verdict, or what differs."""
+        return (self.error,) if self.error else self.lines
+
+    def __str__(self) -> str:
+        return "\n".join(map(readable, [f"{self.alias}: {self.word}", *(f"  {line}" for line in self.told)]))
+
+    def body(self) -> str:
+        """Return the verdict, what differs, and the whole comparisons as escaped HTML."""
+        parts = [heading_html(self.alias, 3), verdict_html(self.word, ""), list_html(self.told) if self.told else ""]
+        return "".join([*parts, *(found.body() for found in (self.comparison, self.upstream) if found is not None)])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a line of what differs, or one that says what else there is to say."""
+        import pandas as pd
+
+        rows = [(self.alias, self.word, line) for line in self.told or (self.word,)]
+        return pd.DataFrame(rows, columns=["alias", "verdict", "line"])
+
+    def figure(self) -> Drawing:
+        """Draw what changed where, or, without a comparison, how far it is from what was locked."""
+        if self.comparison is not None:
+            return self.comparison.figure()
+        return CheckReport([self]).figure()
+
+
+class CheckReport(Result, list[CheckResult]):
+    """The results of a check: a list that shows itself."""
+
+    title = "Locked tokenizers"
+
+    @property
+    def exit_code(self) -> int:
+        """1 when anything breaks, else 3 when one gave no verdict, else 2 or 0."""
+        codes = {result.exit_code for result in self}
+        return next((code for code in (1, 3, 2) if code in codes), 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"exit_code": self.exit_code, "results": [result.to_dict() for result in self]}
+
+    def to_markdown(self) -> str:
+        """Return the results for a pull request, with the whole comparison of what differs."""
+        parts = []
+        for result in self:
+            parts.append(f"- **{md(result.alias)}**: {result.word}")
+            parts += [f"  - {md(line)}" for line in result.told]
+            parts += ["", *(c.to_markdown() for c in (result.comparison, result.upstream) if c is not None)]
+        return "\n".join(parts)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[Any] = []
+        for result in self:
+            style = "red" if result.error else COLOURS[result.severity]
+            parts.append(Text(f"{result.alias}: {result.word}", style=f"bold {style}"))
+            parts += [Text(f"  {visible(line)}") for line in result.told]
+            parts += [c for c in (result.comparison, result.upstream) if c is not None and c.severity > Severity.MINOR]
+        return Group(*parts)
+
+    def body(self) -> str:
+        """Return a table of the verdicts, then each result, as escaped HTML."""
+        rows = [(result.alias, result.word, len(result.lines)) for result in self]
+        table = table_html(("tokenizer", "verdict", "differences"), rows)
+        return table + "".join(result.body() for result in self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a tokenizer: ``alias``, ``verdict``, ``differences``, ``error``."""
+        import pandas as pd
+
+        rows = [(result.alias, result.word, len(result.lines), result.error) for result in self]
+        return pd.DataFrame(rows, columns=["alias", "verdict", "differences", "error"])
+
+    def figure(self) -> Drawing:
+        """Draw how far each tokenizer is from what was locked."""
+        from chatlab.plots import plot_severities
+
+        names = [f"{result.word}: {result.alias}" for result in self]
+        return plot_severities(names, [result.severity for result in self], _SCALE, "Now against what was locked")
+
+
+def check(alias: str | None = None, *, path: str | Path = DEFAULT, online: bool = False) -> CheckReport:
     """Check one locked tokenizer, or all.
 
     Args:
@@ -70,9 +175,9 @@ def check(alias: str | None = None, *, path: str | Path = DEFAULT, online: bool 
         raise LockError(f"{lock_path} locks nothing: `chatlab lock ALIAS SOURCE` writes it")
     if alias is not None and alias not in entries:
         raise LockError(f"{alias!r} is not in {lock_path.name}: it has {', '.join(entries)}")
-    return [
+    return CheckReport(
         check_entry(entry, lock_path.parent, online=online) for name, entry in entries.items() if alias in (None, name)
-    ]
+    )
 
 
 def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResult:

@@ -6,8 +6,6 @@ Exit codes: 0 up to MINOR, 1 BREAKING, 2 MAJOR or MAJOR-latent, 3 could not comp
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +14,15 @@ from rich.console import Console
 from rich.text import Text
 
 from chatlab.errors import ChatlabError, OutputError
+from chatlab.files import write_whole
 from chatlab.revisions.bisection import bisect_revisions
-from chatlab.revisions.check import CheckResult, check
+from chatlab.revisions.check import check
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.environments import compare_versions
 from chatlab.revisions.lock import lock
 from chatlab.revisions.lockfile import DEFAULT
 from chatlab.revisions.report import visible
-from chatlab.revisions.severity import COULD_NOT_COMPARE, Severity
+from chatlab.revisions.severity import COULD_NOT_COMPARE
 
 
 class _Report(Protocol):
@@ -33,6 +32,8 @@ class _Report(Protocol):
     def to_dict(self) -> dict[str, Any]: ...
 
     def to_markdown(self) -> str: ...
+
+    def page(self) -> str: ...
 
 
 def compare_command(
@@ -150,58 +151,11 @@ def check_command(
     screen = console or Console()
     try:
         results = check(alias, path=path, online=online)
-        write_report(CheckReport(results), format, out, screen)
+        write_report(results, format, out, screen)
     except (ChatlabError, OSError) as error:
         _say_error(screen, error)
         return COULD_NOT_COMPARE
-    return CheckReport(results).exit_code
-
-
-class CheckReport:
-    """The results of a check, as a report."""
-
-    def __init__(self, results: list[CheckResult]) -> None:
-        self.results = results
-
-    @property
-    def exit_code(self) -> int:
-        """1 when anything breaks, else 3 when one gave no verdict, else 2 or 0."""
-        codes = {result.exit_code for result in self.results}
-        return next((code for code in (1, 3, 2) if code in codes), 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {"exit_code": self.exit_code, "results": [result.to_dict() for result in self.results]}
-
-    def to_markdown(self) -> str:
-        """Return the results for a pull request, with the whole comparison of what differs."""
-        from chatlab.revisions.report import md
-
-        parts = []
-        for result in self.results:
-            parts.append(f"- **{md(result.alias)}**: {_word(result)}")
-            parts += [f"  - {md(line)}" for line in ([result.error] if result.error else result.lines)]
-            parts += ["", *(c.to_markdown() for c in (result.comparison, result.upstream) if c is not None)]
-        return "\n".join(parts)
-
-    def __rich__(self) -> Any:
-        from rich.console import Group
-
-        from chatlab.revisions.report import COLOURS
-
-        parts: list[Any] = []
-        for result in self.results:
-            style = "red" if result.error else COLOURS[result.severity]
-            parts.append(Text(f"{result.alias}: {_word(result)}", style=f"bold {style}"))
-            parts += [Text(f"  {visible(line)}") for line in ([result.error] if result.error else result.lines)]
-            parts += [c for c in (result.comparison, result.upstream) if c is not None and c.severity > Severity.MINOR]
-        return Group(*parts)
-
-
-def _word(result: CheckResult) -> str:
-    if result.error:
-        return "no verdict"
-    return "as locked" if result.severity is Severity.NONE else result.severity.label
+    return results.exit_code
 
 
 def read_prompts(path: Path) -> list[str]:
@@ -233,7 +187,7 @@ def write_report(result: _Report, format: str, out: Path | None, screen: Console
         "rich": lambda: _plain_text(result),
         "markdown": result.to_markdown,
         "json": lambda: json.dumps(result.to_dict(), indent=2, sort_keys=True, ensure_ascii=False),
-        "html": getattr(result, "_repr_html_", result.to_markdown),
+        "html": result.page,
     }
     if format not in makers:
         raise OutputError(f"{format!r} is no format: rich, markdown, json or html")
@@ -241,17 +195,7 @@ def write_report(result: _Report, format: str, out: Path | None, screen: Console
     if out is None:
         screen.file.write(text + "\n")
         return
-    try:
-        handle, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            os.chmod(part, 0o644)
-            os.replace(part, out)
-        finally:
-            Path(part).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror}") from error
+    write_whole(out, text + "\n")
 
 
 def _plain_text(result: _Report) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from chatlab import render
 from chatlab.errors import RevisionCompareError
+from chatlab.results import Result
 from chatlab.revisions.behaviour import FamilyCount, ProbeChange, RenderRow
 from chatlab.revisions.delimiters import Delimiter
 from chatlab.revisions.drift import BoundaryDrift
@@ -21,6 +23,8 @@ from chatlab.revisions.structure import FileChange, TableDiff
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from chatlab.plots import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,12 +79,14 @@ class StopRow:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Comparison:
+class Comparison(Result):
     """What changed between two revisions, or between two library versions, and how badly.
 
     A pure function of two snapshots (law L5): sorted, without dates of its own, the same on every machine. Titles and
     dates of the commits are told beside it, where their repository does.
     """
+
+    title = "Two revisions"
 
     before: Side
     after: Side
@@ -110,7 +116,14 @@ class Comparison:
     """The two snapshots, for :meth:`explain`; not part of ``to_dict``."""
 
     def __repr__(self) -> str:
-        return f"<Comparison {self.before.name} → {self.after.name}: {self.severity.label}: {self.verdict}>"
+        told = f"<Comparison {self.before.name} → {self.after.name}: {self.severity.label}: {self.verdict}>"
+        return render.readable(told)
+
+    def __str__(self) -> str:
+        from chatlab.revisions.report import heading, visible
+
+        findings = [f"  {finding.severity.label} ({finding.kind}): {finding.title}" for finding in self.findings]
+        return "\n".join(map(visible, [heading(self), f"{self.severity.label}: {self.verdict}", *findings]))
 
     @property
     def kinds(self) -> tuple[ChangeKind, ...]:
@@ -167,12 +180,26 @@ class Comparison:
 
         return {name: pd.DataFrame([_plain(row) for row in getattr(self, name)]) for name in _ROWS}
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a probe that changed, those that decide over a chat first."""
+        import pandas as pd
+
+        columns = [field.name for field in dataclasses.fields(ProbeChange)]
+        return pd.DataFrame([_plain(probe) for probe in self.probes], columns=columns)
+
+    def figure(self) -> Drawing:
+        """Draw how many probes of each family changed."""
+        from chatlab.plots import plot_probe_changes
+
+        return plot_probe_changes(self)
+
     def __rich__(self) -> Any:
         from chatlab.revisions.report import to_rich
 
         return to_rich(self)
 
-    def _repr_html_(self) -> str:
+    def body(self) -> str:
+        """Return the report as escaped HTML."""
         from chatlab.revisions.report import to_html
 
         return to_html(self)

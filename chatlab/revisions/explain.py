@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError
+from chatlab.render import readable, text_html
+from chatlab.results import Result
 from chatlab.revisions.behaviour import probes
 from chatlab.revisions.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +31,10 @@ class PieceRow:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Explanation:
+class Explanation(Result):
     """Both tokenizations of one text, aligned, with both echoes."""
+
+    title = "One probe, two revisions"
 
     label: str
     text: str
@@ -43,13 +51,32 @@ class Explanation:
             else:
                 lines += [f"  - {_pieces(row.before_ids, row.before_pieces)}"] if row.before_ids else []
                 lines += [f"  + {_pieces(row.after_ids, row.after_pieces)}"] if row.after_ids else []
-        return "\n".join([*lines, f"  echo before: {self.before!r}", f"  echo after:  {self.after!r}"])
+        lines += [f"  echo before: {self.before!r}", f"  echo after:  {self.after!r}"]
+        return "\n".join(map(readable, lines))
 
     def __repr__(self) -> str:
         return self.to_text()
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.to_text())}</pre>"
+    def __str__(self) -> str:
+        return self.to_text()
+
+    def body(self) -> str:
+        """Return the lines of ``to_text`` as escaped HTML."""
+        return text_html(self.to_text())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a stretch: ``same``, and the ids and pieces of both sides."""
+        import pandas as pd
+
+        columns = [field.name for field in fields(PieceRow)]
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=columns)
+
+    def figure(self) -> Drawing:
+        """Draw both tokenizations as rows, one above the other: where they are equal and where they part."""
+        from chatlab.plots import plot_stretches
+
+        stretches = [(row.same, len(row.before_ids), len(row.after_ids)) for row in self.rows]
+        return plot_stretches(stretches, ("before", "after"), f"Tokens of {self.label}")
 
 
 def _pieces(ids: tuple[int, ...], names: tuple[str, ...]) -> str:

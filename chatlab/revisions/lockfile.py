@@ -9,15 +9,22 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import LockError, OutputError
+from chatlab.files import whole_file
+from chatlab.render import details_html, readable, table_html
+from chatlab.results import Result
 from chatlab.tokenizers.source import Source, is_tokenizer_file, resolve
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
 
 SCHEMA = 1
 DEFAULT = "chatlab.lock"
@@ -74,8 +81,10 @@ def fits(value: Any, shape: Any) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(Result):
     """One locked tokenizer."""
+
+    title = "A locked tokenizer"
 
     alias: str
     kind: str
@@ -101,6 +110,40 @@ class Entry:
     snapshot_sha256: str
     history: tuple[Mapping[str, Any], ...] = field(default=())
     """A note for each update, the newest first."""
+
+    def __str__(self) -> str:
+        at = f" at {self.revision}" if self.revision else ""
+        return readable(f"{self.alias}: {self.place}{at}, {len(self.files)} files, read by {self.loader}")
+
+    def body(self) -> str:
+        """Return what was locked as escaped HTML: place, commit, libraries, files, and how examples came back."""
+        facts = {"place": self.place, "revision": self.revision or "", "requested": self.requested or ""}
+        facts |= {"loader": self.loader, "snapshot": self.snapshot_sha256}
+        facts["libraries"] = ", ".join(f"{name} {version}" for name, version in self.versions.items() if version)
+        files = self.to_frame().itertuples(index=False, name=None)
+        examples = [(label, e["text"], e["echo"]) for label, e in self.golden["examples"].items()]
+        return "".join(
+            [
+                table_html(("", ""), [fact for fact in facts.items() if fact[1]], self.alias),
+                table_html(("file", "bytes", "sha256"), files, "Files"),
+                details_html("examples", table_html(("probe", "text", "echo"), examples)),
+            ]
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a file: ``file``, ``bytes``, ``sha256``."""
+        import pandas as pd
+
+        rows = [(name, file["size"], file["sha256"]) for name, file in self.files.items()]
+        return pd.DataFrame(rows, columns=["file", "bytes", "sha256"])
+
+    def figure(self) -> Drawing:
+        """Draw the drift that was locked: how much longer the echo of each prompt was, special tokens kept."""
+        from chatlab.plots import plot_counts
+
+        drift = {label: values["kept"] for label, values in self.golden["drift"].items()}
+        told = f"Echo drift as locked: {self.alias}"
+        return plot_counts(list(drift), [kept or 0 for kept in drift.values()], "drift (characters)", told)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values, without the alias, which is the key."""
@@ -232,19 +275,10 @@ def write_lock(path: Path, entries: Mapping[str, Entry]) -> None:
     """
     data = {"schema": SCHEMA, "entries": {alias: entries[alias].to_dict() for alias in sorted(entries)}}
     text = json.dumps(data, indent=2, sort_keys=True, ensure_ascii=True) + "\n"
-    try:
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(part, 0o644)
-            os.replace(part, path)
-        finally:
-            Path(part).unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

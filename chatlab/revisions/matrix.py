@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError
+from chatlab.render import readable, table_html
+from chatlab.results import Result
 from chatlab.revisions import recorder
 from chatlab.revisions.behaviour import probes
 from chatlab.revisions.compare import compare_snapshots
@@ -18,6 +20,8 @@ from chatlab.revisions.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from chatlab.plots import Drawing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +41,10 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionMatrix:
+class VersionMatrix(Result):
     """The same files under several library versions."""
+
+    title = "One tokenizer under several library versions"
 
     source: str
     loader: str
@@ -136,41 +142,38 @@ class VersionMatrix:
         from rich.text import Text
 
         table = Table("transformers", "ids", "class", "drift", "against the first", "", title=Text(self.source))
-        for c in self.cells:
-            drift = ", ".join("–" if d is None else f"{d:+d}" if d else "0" for d in c.drift)
-            table.add_row(
-                c.version,
-                c.group,
-                Text(c.class_name),
-                drift,
-                c.severity.label if c.severity is not None else "–",
-                Text(c.error or ""),
-            )
+        for row in self._table():
+            table.add_row(*(Text(readable(cell)) for cell in row))
         return table
 
-    def _repr_html_(self) -> str:
-        from html import escape
+    def __str__(self) -> str:
+        lines = [f"{self.source}, {self.loader}, under {len(self.cells)} versions of transformers:"]
+        lines += ["  " + "  ".join(filter(None, row)) for row in self._table()]
+        return "\n".join(map(readable, lines))
 
-        body = "".join(
-            "<tr>"
-            + "".join(
-                f"<td>{escape(str(v))}</td>"
-                for v in (
-                    c.version,
-                    c.group,
-                    c.class_name,
-                    list(c.drift),
-                    c.severity.label if c.severity is not None else "–",
-                    c.error or "",
-                )
+    def body(self) -> str:
+        """Return the versions as an escaped table."""
+        columns = ("transformers", "ids", "class", "drift", "against the first", "")
+        return table_html(columns, self._table(), f"{self.source}, {self.loader}")
+
+    def figure(self) -> Drawing:
+        """Draw which versions give equal ids."""
+        from chatlab.plots import plot_version_matrix
+
+        return plot_version_matrix(self)
+
+    def _table(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                c.version,
+                c.group,
+                c.class_name,
+                ", ".join("–" if d is None else f"{d:+d}" if d else "0" for d in c.drift),
+                c.severity.label if c.severity is not None else "–",
+                c.error or "",
             )
-            + "</tr>"
             for c in self.cells
-        )
-        head = "".join(
-            f"<th>{name}</th>" for name in ("transformers", "ids", "class", "drift", "against the first", "")
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        ]
 
 
 def matrix_of(source: str, loader: str, taken: Mapping[str, Snapshot | str]) -> VersionMatrix:

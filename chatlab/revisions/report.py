@@ -9,9 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from chatlab.render import (
+    details_html,
+    heading_html,
+    list_html,
+    paragraph_html,
+    readable,
+    table_html,
+    text_html,
+    verdict_html,
+)
 from chatlab.revisions.severity import Severity
 from chatlab.revisions.structure import shown
 
@@ -197,13 +206,7 @@ def visible(text: str) -> str:
     >>> visible("<|end|> \n")
     '<|end|>␣↵'
     """
-    marked = text.replace("\r", "␍").replace("\n", "↵").replace("\t", "⇥")
-    # Control and direction-changing characters would act on the terminal or the page.
-    marked = re.sub(
-        "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]",
-        lambda m: f"\\u{ord(m[0]):04x}",
-        marked,
-    )
+    marked = readable(text.replace("\r", "␍").replace("\n", "↵").replace("\t", "⇥"))
     return re.sub(r"^ +| +$| +(?=↵)", lambda m: "␣" * len(m[0]), marked)
 
 
@@ -270,37 +273,20 @@ def to_rich(c: Comparison) -> RenderableType:
 
 
 def to_html(c: Comparison) -> str:
-    """Return the report as HTML without a single unescaped character of the compared files."""
-    colour = {"dark_orange": "#c60", "cyan": "#077", "yellow": "#980"}.get(COLOURS[c.severity], COLOURS[c.severity])
+    """Return the report as HTML of semantic tags, without a single unescaped character of the compared files."""
     parts = [
-        f'<div class="chatlab-comparison"><h3>{escape(visible(heading(c)))}</h3>',
-        f'<p><b style="color:{colour}">{c.severity.label}</b> {escape(visible(c.verdict))}</p>',
-        *(f"<p>{escape(visible(line))}</p>" for line in commit_lines(c)),
+        heading_html(visible(heading(c)), 3),
+        verdict_html(c.severity.label, visible(c.verdict)),
+        *(paragraph_html(visible(line)) for line in commit_lines(c)),
     ]
     for number, section in enumerate(sections(c)):
-        parts.append(f"<details{' open' if number < 3 else ''}><summary><b>{escape(section.title)}</b></summary>")
-        if section.lines:
-            parts.append("<ul>" + "".join(f"<li>{escape(visible(line))}</li>" for line in section.lines) + "</ul>")
+        body = list_html(map(visible, section.lines)) if section.lines else ""
         if section.rows:
-            parts.append(_html_table(section))
+            body += table_html(section.header, [list(map(_cell, row, section.header)) for row in section.rows])
         if section.diff:
-            parts.append(f"<pre>{escape(section.diff)}</pre>")
-        parts.append("</details>")
-    return "".join(parts) + "</div>"
-
-
-def _html_table(section: Section) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" if name else "<td></td>" for name in section.header)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td style="text-align:left;white-space:pre-wrap">{escape(_cell(cell, name))}</td>'
-            for cell, name in zip(row, section.header, strict=True)
-        )
-        + "</tr>"
-        for row in section.rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            body += text_html(section.diff)
+        parts.append(details_html(section.title, body, is_open=number < 3))
+    return "".join(parts)
 
 
 # -- pull request --------------------------------------------------------------------------------------------

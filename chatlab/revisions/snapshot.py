@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from chatlab.errors import OutputError, RevisionCompareError
+from chatlab import render
+from chatlab.errors import RevisionCompareError
+from chatlab.files import write_whole
+from chatlab.results import Result
 from chatlab.revisions import recorder
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.corpus import probe_corpus
 from chatlab.tokenizers.source import Source, resolve
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
+
 
 @dataclass(frozen=True, kw_only=True)
-class Snapshot:
+class Snapshot(Result):
     """Everything a tokenizer is and does: files, components, effective flags, template, probes.
 
     Law L5: equal files, equal library versions and an equal probe corpus give a byte-identical ``to_json()`` on any
     machine. Where it was found (``label``, ``revision``) therefore stands beside the record, not in it.
     """
+
+    title = "What a tokenizer is and does"
 
     label: str
     """What to call it in a report: a hub id, a folder's name."""
@@ -67,6 +76,54 @@ class Snapshot:
         found: Mapping[str, Any] = self.record["views"][name]
         return found
 
+    def __str__(self) -> str:
+        files = f"{len(self.record['files'])} files, {len(self.view().get('probes', {}))} probes through {', '.join(self.loaders)}"
+        return render.readable(f"{self.name}: {files}; {self._told_versions()}\nsha256 {self.sha256}")
+
+    def body(self) -> str:
+        """Return what it is, its files, and how its probes come back, as escaped HTML."""
+        facts = [("loaders", ", ".join(self.loaders)), ("libraries", self._told_versions()), ("sha256", self.sha256)]
+        files = [(name, file["size"], file["sha256"]) for name, file in self.record["files"].items()]
+        shares = ("family", "probes", "echo differs")
+        return "".join(
+            [
+                render.table_html(("", ""), facts, self.name),
+                render.details_html(f"{len(files)} files", render.table_html(("file", "bytes", "sha256"), files)),
+                render.table_html(shares, self._families(), f"Probes through {self.loaders[0]}"),
+            ]
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row a probe of the first loader: ``label``, ``family``, ``text``, ``ids``, ``echo``.
+
+        ``ids`` and ``echo`` (special tokens kept) are ``None`` where the tokenizer refused the text.
+        """
+        import pandas as pd
+
+        rows = [
+            (label, probe["family"], probe["text"], probe.get("ids"), _text(probe.get("keep")))
+            for label, probe in self.view().get("probes", {}).items()
+        ]
+        # As objects: the corpus holds lone surrogates, which a column of Arrow strings refuses.
+        return pd.DataFrame(rows, columns=["label", "family", "text", "ids", "echo"], dtype=object)
+
+    def figure(self) -> Drawing:
+        """Draw how many probes of each family do not come back as they were written."""
+        from chatlab.plots import plot_echo_families
+
+        return plot_echo_families(self._families(), f"What comes back otherwise: {self.name}")
+
+    def _families(self) -> list[tuple[str, int, int]]:
+        """Return each family with its probes that have an echo, and how many of the echoes differ."""
+        found: dict[str, list[bool]] = {}
+        for probe in self.view().get("probes", {}).values():
+            echo = _text(probe.get("keep"))
+            found.setdefault(probe["family"], []).extend([] if echo is None else [echo != probe["text"]])
+        return [(family, len(differ), sum(differ)) for family, differ in found.items()]
+
+    def _told_versions(self) -> str:
+        return ", ".join(f"{name} {version}" for name, version in self.versions.items() if version is not None)
+
     def to_json(self) -> str:
         """Return the canonical JSON of the record."""
         return recorder.canonical(self.record)
@@ -96,13 +153,7 @@ class Snapshot:
             OutputError: it cannot be written there.
         """
         target = Path(path)
-        part = target.with_name(f"{target.name}.part")
-        try:
-            part.write_text(recorder.canonical(self.to_dict()), encoding="utf-8")
-            os.replace(part, target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"cannot write {target}: {error.strerror}") from error
+        write_whole(target, recorder.canonical(self.to_dict()))
         return target
 
     @classmethod
@@ -116,6 +167,10 @@ class Snapshot:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise RevisionCompareError(f"{path} is no snapshot: {error}") from error
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def snapshot(

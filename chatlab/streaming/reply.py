@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatlab.buffering.scanner import Replacements, Scanner
 from chatlab.engines.engine import EndEvent, Event, FinishReason, TokenEvent
 from chatlab.errors import GenerationError, TokenIdError
-from chatlab.render import escaped, readable, table_html
+from chatlab.render import readable, table_html, text_html
+from chatlab.results import Result
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.tokenizers.interface import Tokenizer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
 
 TopLogprobs = tuple[tuple[int, float], ...]
 
@@ -43,8 +49,10 @@ class Delta:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamResult:
+class StreamResult(Result):
     """A whole reply: both texts, its ids, why it ended and how fast it came."""
+
+    title = "A reply"
 
     text: str
     """What was shown: before the stop, replacements done."""
@@ -80,13 +88,39 @@ class StreamResult:
         token_ids = {"token_ids": tuple(data["token_ids"]), "logprobs": None if logprobs is None else tuple(logprobs)}
         return cls(**{**data, **token_ids})
 
-    def _repr_html_(self) -> str:
+    def to_frame(self) -> pd.DataFrame:
+        """One row a token: ``token_id`` and ``logprob``; for a server that gives no ids, one row without any."""
+        import pandas as pd
+
+        token_ids = self.token_ids or (None,)
+        return pd.DataFrame({"token_id": token_ids, "logprob": self.logprobs or [None] * len(token_ids)})
+
+    def figure(self) -> Drawing:
+        """How sure the model was of each token; without log probabilities, what the reply took in tokens and time."""
+        from chatlab.plots import plot_logprobs, plot_reply_time
+
+        if self.logprobs:
+            return plot_logprobs(self.logprobs)
+        return plot_reply_time(self.prompt_len, len(self.token_ids), self.ttft_s, self.total_s)
+
+    def __str__(self) -> str:
+        facts = "; ".join(f"{name}: {value}" for name, value in self._facts().items() if value != "")
+        return f"{readable(self.text)}\n[{readable(facts)}]"
+
+    def body(self) -> str:
+        """The text and what is known of it, as escaped HTML."""
+        facts = self._facts()
+        return text_html(self.text) + table_html(tuple(facts), [tuple(facts.values())])
+
+    def _facts(self) -> dict[str, Any]:
         speed = f"{self.tokens_per_s:.0f} tokens/s" if self.tokens_per_s else ""
-        ended = f"{self.finish_reason} at {self.stop!r}" if self.stop else self.finish_reason
         first = "" if self.ttft_s is None else f"first after {self.ttft_s:.3f} s"
-        row = (ended, f"{self.prompt_len} + {len(self.token_ids)}", self.seed, ", ".join(filter(None, (first, speed))))
-        table = table_html(("ended by", "tokens of prompt + reply", "seed", "speed"), [row])
-        return f"<pre>{escaped(readable(self.text))}</pre>{table}"
+        return {
+            "ended by": f"{self.finish_reason} at {self.stop!r}" if self.stop else self.finish_reason,
+            "tokens of prompt + reply": f"{self.prompt_len} + {len(self.token_ids)}",
+            "seed": "" if self.seed is None else self.seed,
+            "speed": ", ".join(filter(None, (first, speed))),
+        }
 
 
 class Reply:

@@ -19,9 +19,9 @@ from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
+from chatlab.widgets.place import Place, in_kernel
 from chatlab.widgets.playback import Playback, Sink
 from chatlab.widgets.saved_text import SavedText, Transcript
-from chatlab.widgets.static_view import Place, in_kernel
 from chatlab.widgets.stream_view import FLUSH_S, LiveLog, StreamView
 
 if TYPE_CHECKING:

@@ -11,20 +11,24 @@ import ipywidgets
 from chatlab import render
 from chatlab.echo.summary import DriftTally
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
-from chatlab.widgets.static_view import Bundle, styled
+from chatlab.results import Bundle, Result, styled
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from chatlab.plots import Drawing
+
 ALL = "all"
 
 
-class DriftExplorer(ipywidgets.VBox):  # type: ignore[misc]
+class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
     """Controls above two figures of a drift table and one line that says how many replies are wrong.
 
     Args:
         frames: what ``measure_drift`` gave; by name, to compare tokenizers.
     """
+
+    title = DriftTally.title
 
     def __init__(self, frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
         self._frames = dict(frames) if isinstance(frames, Mapping) else {"tokenizer": frames}
@@ -63,19 +67,36 @@ class DriftExplorer(ipywidgets.VBox):  # type: ignore[misc]
         share = wrong / len(frame) if len(frame) else 0.0
         return f"{wrong:,} of {len(frame):,} replies are wrong ({share:.1%})"
 
+    def __str__(self) -> str:
+        return self.summary()
+
+    def body(self) -> str:
+        """Return the summary, both pictures and the table of what is chosen, as escaped HTML."""
+        return render.paragraph_html(self.summary()) + "".join(self._drawn) + self._tally.body()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the chosen rows, as :meth:`chosen`."""
+        return self.chosen()
+
+    def figure(self) -> Drawing:
+        """Draw the echo drift of what is chosen, turn by turn."""
+        return plot_drift_by_turn(self._tally.by_turn())
+
     def _draw(self) -> None:
-        tally = DriftTally([self.chosen()])
-        self._by_turn = plot_drift_by_turn(tally.by_turn()).png()
-        self._pictures[0].value = _picture(self._by_turn, "Echo drift by turn")
-        self._pictures[1].value = _picture(plot_wrong_replies(tally.by_first_piece()).png(), "Wrong replies by cut")
+        self._tally = DriftTally([self.chosen()])
+        self._by_turn = self.figure().png()
+        by_cut = plot_wrong_replies(self._tally.by_first_piece()).png()
+        self._drawn = (_picture(self._by_turn, "Echo drift by turn"), _picture(by_cut, "Wrong replies by cut"))
+        for place, picture in zip(self._pictures, self._drawn, strict=True):
+            place.value = styled(picture)
         self._line.value = self.summary()
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle:
-        live = super()._repr_mimebundle_(**kwargs)
-        still = {"text/plain": self.summary(), "image/png": self._by_turn}
+        live: Any = super()._repr_mimebundle_(**kwargs)
+        still = {"text/plain": str(self), "text/html": self.html(), "image/png": self._by_turn}
         return {**(live[0] if isinstance(live, tuple) else live), **still}
 
 
 def _picture(png: bytes, alt: str) -> str:
     """The picture with words for those who do not see it, which ``ipywidgets.Image`` cannot carry."""
-    return styled(render.image_html(f"data:image/png;base64,{b64encode(png).decode()}", alt))
+    return render.image_html(f"data:image/png;base64,{b64encode(png).decode()}", alt)

@@ -10,12 +10,13 @@ from chatlab import render
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
 from chatlab.echo.trace import EchoTrace, trace_echo
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
-from chatlab.widgets.static_view import StaticView
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from chatlab.plots import Drawing
 
 CONTEXT_LEN = 400
 """Characters shown on each side of a long stretch that both texts share."""
@@ -40,7 +41,7 @@ class Cut:
         return render.short_parts(difference(self.reply, self.result), REPLY_CONTEXT_LEN, all_kinds=True)
 
 
-class EchoView(StaticView):
+class EchoView(Result):
     """An echo trace to look at: the diff, the table of edits, and the cuts of a reply.
 
     >>> from tokenizers import Tokenizer, decoders, models, normalizers
@@ -84,11 +85,9 @@ class EchoView(StaticView):
         chat = prompt if isinstance(prompt, AbstractChatPrompt) else None
         return cls(trace, make_case(reader, trace.token_ids, output_ids, prompt_text=trace.prompt, prompt=chat))
 
-    def figure(self) -> Figure:
+    def figure(self) -> Drawing:
         """Draw the drift along the prompt, edit by edit."""
-        from chatlab.plots import plot_echo
-
-        return plot_echo(self.trace)
+        return self.trace.figure()
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row an edit."""
@@ -105,7 +104,8 @@ class EchoView(StaticView):
         lines = [f"{cut.strategy.name}: {_effect(cut)}: {render.diff_text(cut.parts())}" for cut in self.cuts]
         return "\n".join([str(self.trace), *lines])
 
-    def _body(self) -> str:
+    def body(self) -> str:
+        """Return the diff, the edits and the cuts as escaped HTML."""
         trace = self.trace
         body = render.paragraph_html(trace.summary()) + render.diff_html(trace.parts(), context_len=CONTEXT_LEN)
         if trace.edits:
@@ -129,7 +129,8 @@ class EchoView(StaticView):
         for edit in self.trace.edits:
             yield (
                 edit.prompt_span[0],
-                [render.Part("del", edit.prompt_text)] if edit.prompt_text else "",
+                # A control token that was kept is in both; only in the echo it was not planned.
+                [render.Part("same" if edit.kind == "keep" else "del", edit.prompt_text)] if edit.prompt_text else "",
                 [render.Part("ins", edit.echo_text)] if edit.echo_text else "",
                 f"{edit.token_index}: {render.visible(edit.piece)}" if edit.token_index >= 0 else "",
                 " with ".join(map(str, (edit.cause, *edit.also))),

@@ -7,7 +7,7 @@ from typing import Any
 
 import ipywidgets
 
-from chatlab.widgets.static_view import Bundle, StaticView
+from chatlab.results import Bundle, Result
 
 
 class Picker(ipywidgets.VBox):  # type: ignore[misc]
@@ -21,7 +21,7 @@ class Picker(ipywidgets.VBox):  # type: ignore[misc]
     """
 
     def __init__(
-        self, label: str, options: Sequence[str], show: Callable[[str], StaticView], first: StaticView | None = None
+        self, label: str, options: Sequence[str], show: Callable[[str], Result], first: Result | None = None
     ) -> None:
         self.view = first or show(options[0])
         """What is shown."""

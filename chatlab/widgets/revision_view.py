@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab import render
 from chatlab.errors import RevisionCompareError
+from chatlab.results import Result
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.explain import Explanation
-from chatlab.revisions.report import to_html
-from chatlab.widgets.static_view import StaticView
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
+
+    from chatlab.plots import Drawing
 
 CHIP_CAP = 2_000
 """Tokens of one probe drawn at most; beyond it, a browser needs a second and a saved file megabytes."""
 
 
-class RevisionView(StaticView):
+class RevisionView(Result):
     """A comparison to look at: verdict first, then the tables, then a probe in chips, side by side.
 
     Args:
@@ -61,15 +61,13 @@ class RevisionView(StaticView):
             )
         return Picker("Probe", self.probe_labels, lambda label: RevisionView(self.comparison, label), first=self)
 
-    def figure(self) -> Figure:
+    def figure(self) -> Drawing:
         """Draw how many probes of each family changed."""
-        from chatlab.plots import plot_probe_changes
-
-        return plot_probe_changes(self.comparison)
+        return self.comparison.figure()
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a probe that changed."""
-        return self.comparison.frames()["probes"]
+        return self.comparison.to_frame()
 
     def __str__(self) -> str:
         lines = [f"{self.comparison.severity.label}: {self.comparison.verdict}"]
@@ -77,9 +75,10 @@ class RevisionView(StaticView):
             lines.append(self.explanation.to_text())
         return "\n".join(lines)
 
-    def _body(self) -> str:
+    def body(self) -> str:
+        """Return the verdict, the tables and the chips as escaped HTML."""
         chips = "" if self.explanation is None else _chips_html(self.explanation)
-        return to_html(self.comparison) + chips
+        return self.comparison.body() + chips
 
 
 def _chips_html(explanation: Explanation) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Self
 
 from chatlab import render
+from chatlab.results import Result
 from chatlab.widgets.live_text import LiveText, Step
-from chatlab.widgets.static_view import StaticView
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from chatlab.plots import Drawing
 
 ROW_CAP = 300
 """Rows of a table at most, so that no output grows past what a code host draws."""
@@ -25,8 +28,10 @@ WHY = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class SavedText(StaticView):
+class SavedText(Result):
     """A streamed text that no longer moves."""
+
+    title = "A streamed text"
 
     role: str
     text: str
@@ -57,10 +62,21 @@ class SavedText(StaticView):
 
         return pd.DataFrame(self.steps, columns=list(Step._fields))
 
-    def __str__(self) -> str:
-        return f"{self.role}{f' ({self.why})' if self.why else ''}:\n{self.text}"
+    def figure(self) -> Drawing:
+        """Draw how sure the model was of each token; without log probabilities, how the text came, step by step."""
+        from chatlab.plots import plot_logprobs, plot_steps
 
-    def _body(self) -> str:
+        tokens = [step for step in self.steps if step.token_id is not None]
+        if any(token.logprob is not None for token in tokens):
+            return plot_logprobs([token.logprob for token in tokens], [token.piece for token in tokens])
+        raw_lens = list(accumulate(len(step.raw) for step in self.steps))
+        return plot_steps(raw_lens, [step.held for step in self.steps], self.role)
+
+    def __str__(self) -> str:
+        return render.readable(f"{self.role}{f' ({self.why})' if self.why else ''}:\n{self.text}")
+
+    def body(self) -> str:
+        """Return the message, its tokens and its buffer as escaped HTML."""
         return render.message_html(self.role, self.text, self.why) + self._tokens_html() + self._buffer_html()
 
     def _tokens_html(self) -> str:
@@ -92,8 +108,10 @@ class SavedText(StaticView):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transcript(StaticView):
+class Transcript(Result):
     """A dialogue that no longer moves."""
+
+    title = "A dialogue"
 
     messages: tuple[SavedText, ...]
 
@@ -104,12 +122,20 @@ class Transcript(StaticView):
         rows = [(m.role, m.text, m.finish_reason, len(m.steps)) for m in self.messages]
         return pd.DataFrame(rows, columns=["role", "text", "finish_reason", "tokens"])
 
+    def figure(self) -> Drawing:
+        """Draw how long each message is."""
+        from chatlab.plots import plot_messages
+
+        tokens = [sum(step.token_id is not None for step in m.steps) for m in self.messages]
+        return plot_messages([m.role for m in self.messages], [len(m.text) for m in self.messages], tokens)
+
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.messages)) or "an empty transcript"
 
-    def _body(self) -> str:
+    def body(self) -> str:
+        """Return all messages as escaped HTML."""
         turns = sum(message.role == "user" for message in self.messages)
-        inside = "".join(message._body() for message in self.messages)
+        inside = "".join(message.body() for message in self.messages)
         return render.details_html(f"Transcript, {turns} {'turn' if turns == 1 else 'turns'}", inside)
 
 

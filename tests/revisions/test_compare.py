@@ -231,7 +231,7 @@ def test_a_snapshot_that_cannot_be_written_leaves_nothing(phi3, tmp_path, monkey
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("chatlab.revisions.snapshot.os.replace", full)
+    monkeypatch.setattr("pathlib.Path.replace", full)
     with pytest.raises(OutputError, match="No space left"):
         phi3.snapshots[0].save(tmp_path / "s.json")
     assert list(tmp_path.iterdir()) == []

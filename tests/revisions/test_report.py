@@ -54,12 +54,11 @@ def rendered(comparison) -> str:
 
 def test_html_holds_only_our_own_tags(evil):
     tags = Tags()
-    tags.feed(evil._repr_html_())
+    tags.feed(evil.body())
     assert tags.seen <= {
-        "div",
         "h3",
         "p",
-        "b",
+        "strong",
         "details",
         "summary",
         "ul",
@@ -72,7 +71,7 @@ def test_html_holds_only_our_own_tags(evil):
         "td",
         "pre",
     }
-    assert tags.attributes <= {"class", "style", "open"}
+    assert tags.attributes <= {"open", "scope", "dir"}
     assert "onerror=alert(1)&gt;" in evil._repr_html_()
 
 
@@ -91,7 +90,7 @@ def test_the_terminal_gets_no_foreign_control_sequence_and_no_markup(evil):
     text = rendered(evil)
     assert "\x1b[31m[" not in text.replace("\x1b[31m╭", "")
     assert "\u202e" not in text
-    assert "\\u001b[31m" in text
+    assert "\\x1b[31m" in text
     assert "[bold]" in text
 
 

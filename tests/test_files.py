@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatlab.errors import ChatlabError, OutputError
-from chatlab.reports.files import prepare_folder, whole_file
+from chatlab.files import prepare_folder, whole_file
 
 
 def names(folder: Path) -> list[str]:

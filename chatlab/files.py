@@ -49,6 +49,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written there.
+    """
+    with whole_file(path) as temporary, _typed(path):
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def _typed(path: Path) -> Iterator[None]:
     try:
