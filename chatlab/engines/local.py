@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import weakref
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from chatlab.engines.cache import growing_cache
+from chatlab.engines.crowding import warn_of_crowding
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
 from chatlab.engines.processors import Sampler
 from chatlab.engines.rows import RowDecoder, lock_of
@@ -20,6 +22,9 @@ from chatlab.tokenizers.load import as_tokenizer
 
 PREFILL_CHUNK_LEN = 256
 """Prompt tokens a step: short enough that neighbours keep streaming while a long prompt is read."""
+
+_ENGINES: weakref.WeakSet[LocalEngine] = weakref.WeakSet()
+_ENGINES_LOCK = threading.Lock()
 
 _End = tuple[FinishReason, BaseException | None]
 
@@ -56,7 +61,8 @@ class LocalEngine(Engine):
             eos_ids: ids that end a reply; left out, the model's generation config says.
             decode_rows: requests of one step; 1 takes each alone.
             prefill_chunk_len: prompt tokens a step.
-            torch_threads: threads of one operation, for the whole process; left out, torch's own setting stays.
+            torch_threads: threads of one operation, for the whole process; left out, torch's own setting stays. Engines
+                that work at once should share the cores: 1 each where there are as many engines.
 
         Raises:
             EngineError: the model cannot be decoded in rows.
@@ -79,16 +85,25 @@ class LocalEngine(Engine):
         self._worker = threading.Thread()
         self._working = False
         self._closed = False
+        self._threads: int | None = None
+        with _ENGINES_LOCK:
+            _ENGINES.add(self)
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
     ) -> TokenStream:
-        """Begin a request; see :meth:`chatlab.engines.engine.Engine.submit`."""
+        """Begin a request; see :meth:`chatlab.engines.engine.Engine.submit`.
+
+        Warns:
+            CrowdedThreadsWarning: other engines work too, with more threads together than there are cores.
+        """
         params = params or SamplingParams()
         context_len = min(params.context_len, self.context_len or params.context_len)
         token_ids = check_prompt(prompt_ids, vocab_len=self.vocab_len, context_len=context_len)
         seed = pick_seed(params, seed)
         max_len = min(context_len, len(token_ids) + params.max_new_tokens)
+        if not self._working:
+            self._warn_of_crowding()
         request = _Request(self, token_ids, params, seed, max_len)
         with self._lock:
             if self._closed:
@@ -136,6 +151,7 @@ class LocalEngine(Engine):
     def _work(self) -> None:
         if self._torch_threads is not None:
             torch.set_num_threads(self._torch_threads)
+        self._threads = torch.get_num_threads()
         while True:
             with self._lock:
                 requests = list(self._requests)
@@ -150,6 +166,16 @@ class LocalEngine(Engine):
                 turns += [saying[i : i + self._rows.row_len] for i in range(0, len(saying), self._rows.row_len)]
             for turn in turns:
                 self._take_turn(turn)
+
+    def _warn_of_crowding(self) -> None:
+        with _ENGINES_LOCK:
+            others = [engine for engine in _ENGINES if engine is not self and engine._working]
+        threads = [
+            engine._torch_threads or engine._threads or torch.get_num_threads()
+            for engine in (self, *others)
+            if engine.device.type == "cpu"
+        ]
+        warn_of_crowding(threads, stacklevel=3)
 
     def _take_turn(self, turn: list[_Request]) -> None:
         """One step of the requests in ``turn``; whatever it raises belongs to them, not to this thread."""
