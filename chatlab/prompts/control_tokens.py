@@ -17,7 +17,8 @@ from typing import Any
 
 from chatlab.errors import ControlTokenError
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.readers import Reader, Reading, Token, reader_of
+from chatlab.prompts.readers import reader_of
+from chatlab.prompts.reading import Reader, Reading, Token
 from chatlab.prompts.spans import MessageSpan, SpannedPrompt, span_prompt
 
 _FILLER = "x"

@@ -18,7 +18,8 @@ from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import Dialogue, prompts_of
-from chatlab.prompts.readers import Reader, reader_of
+from chatlab.prompts.readers import reader_of
+from chatlab.prompts.reading import Reader
 from chatlab.results import Result
 
 if TYPE_CHECKING:
