@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -59,6 +59,11 @@ class SlowTokenizer(Tokenizer):
             options["spaces_between_special_tokens"] = self.spaces_between_special_tokens
         text: str = self._slow.decode(list(token_ids), **options)
         return text
+
+    def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
+        """Return ``decode`` without clean-up, which rewrites text that was already shown: no stream can use it."""
+        plain = self.change("clean_up_off") or self
+        return lambda token_ids: plain.decode(token_ids, skip_special_tokens=skip_special_tokens)
 
     def piece(self, token_id: int) -> str:
         """Return the vocabulary entry of an id."""

@@ -108,7 +108,7 @@ ids = st.lists(pieces, max_size=24)
 
 
 @pytest.mark.parametrize("name", DECODERS)
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(prompt_ids=ids, output_ids=ids, steps=st.lists(st.integers(0, 3), max_size=24))
 def test_the_deltas_are_the_one_shot_text(name: str, prompt_ids: list[int], output_ids: list[int], steps) -> None:
     decode = tokenizer_of(name).decoder()
