@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
-from chatlab.cli.shell import app, typed_errors
-from chatlab.errors import SourceNotFound
+from chatlab.cli.notebooks import CHECKOUT, copy_notebooks, notebooks_path
+from chatlab.cli.shell import app, console, errors, typed_errors
+
+FOLDER = Path("chatlab-notebooks")
 
 
 @app.command()
 def lab(
-    folder: Annotated[Path, typer.Option(help="where an installed copy puts the notebooks")] = Path(
-        "chatlab-notebooks"
-    ),
+    folder: Annotated[
+        Path | None,
+        typer.Option(help=f"copy the notebooks here; left out: {FOLDER}, or none of a checkout", show_default=False),
+    ] = None,
+    open: Annotated[
+        bool, typer.Option("--open/--no-open", help="start JupyterLab, or only say where the notebooks are")
+    ] = True,
 ) -> None:
     """Open JupyterLab on the notebooks; from an installed wheel they are copied to a folder first."""
     with typed_errors():
-        notebooks = _notebooks(folder)
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(notebooks)]))
+        place = _place(folder)
+    if open:
+        raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(place)]))
+    console.print(Text(str(place)), soft_wrap=True)
 
 
-def _notebooks(folder: Path) -> Path:
-    """Return the checkout's notebooks, or a copy of the installed ones that the user may change."""
-    package = Path(__file__).parent.parent
-    checkout = package.parent / "notebooks"
-    if checkout.is_dir():
-        return checkout
-    installed = package / "embedded_notebooks"
-    if not installed.is_dir():
-        raise SourceNotFound(f"no notebooks in {package}: install chatlab-research again, or run from a checkout")
-    for notebook in sorted(installed.glob("*.ipynb")):
-        target = folder / notebook.name
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(notebook, target)
-    return folder
+def _place(folder: Path | None) -> Path:
+    """Return the checkout's own notebooks, or a copy that the user may change."""
+    if folder is None and notebooks_path() == CHECKOUT:
+        return CHECKOUT
+    target = folder or FOLDER
+    for kept in copy_notebooks(target):
+        errors.print(
+            Text(f"kept {kept}: it differs from the one installed; rename it to get that one beside it"), soft_wrap=True
+        )
+    return target
