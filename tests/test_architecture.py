@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 LEVELS = [
     {"errors"},
     {"embedded", "files", "plots", "render"},
-    {"results"},
+    {"progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},
     {"streaming"},

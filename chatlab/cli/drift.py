@@ -242,8 +242,7 @@ def _against_template(
         raise PromptError(
             f"{reader.name} was read by {reader.loader}, which knows no chat templates: --loader transformers"
         )
-    with errors.status("rendering every prompt both ways"):
-        comparison = compare_with_template(prompt_class, reader.wrapped, read_dialogues(path, skip_bad))
+    comparison = compare_with_template(prompt_class, reader.wrapped, read_dialogues(path, skip_bad), progress=True)
     if not comparison.prompts:
         raise DialogueError(f"{path} holds no dialogue to compare: write one a line, such as {_EXAMPLE}")
     console.print(Text(str(comparison)))

@@ -11,6 +11,7 @@ from chatlab import render
 from chatlab.echo.causes import Laboratory, read
 from chatlab.echo.edits import Cause, Edit
 from chatlab.errors import EncodeError
+from chatlab.progress.meter import Meter, Reporter
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
@@ -205,8 +206,23 @@ def trace_echo(
     )
 
 
-def trace_echoes(tokenizer: Any, prompts: Sequence[str | AbstractChatPrompt], **options: Any) -> Iterator[EchoTrace]:
-    """Trace many prompts with one tokenizer; its experiments are set up once."""
+def trace_echoes(
+    tokenizer: Any,
+    prompts: Sequence[str | AbstractChatPrompt],
+    *,
+    progress: bool | Reporter = False,
+    **options: Any,
+) -> Iterator[EchoTrace]:
+    """Trace many prompts with one tokenizer; its experiments are set up once.
+
+    Args:
+        tokenizer: as for :func:`trace_echo`.
+        prompts: what to trace.
+        progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
+        options: as for :func:`trace_echo`.
+    """
     reader = as_tokenizer(tokenizer)
-    for prompt in prompts:
-        yield trace_echo(reader, prompt, **options)
+    with Meter(progress, "explaining", "prompts", len(prompts)) as meter:
+        for prompt in prompts:
+            yield trace_echo(reader, prompt, **options)
+            meter.advance()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab import render
 from chatlab.errors import TemplateError
+from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import encode_prompt
@@ -261,6 +262,7 @@ def compare_with_template(
     template: Any = None,
     clock: datetime | None = None,
     keep: int = 100,
+    progress: bool | Reporter = False,
 ) -> TemplateComparison:
     """Compare every turn's prompt of a class with what the tokenizer's own template makes of the same messages.
 
@@ -271,6 +273,7 @@ def compare_with_template(
         template: what carries the chat template: an AutoTokenizer, or a folder; the tokenizer itself when None.
         clock: the time that the template is told.
         keep: how many differing prompts the result holds; all are counted.
+        progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
         TemplateError: the tokenizer has no chat template.
@@ -280,14 +283,16 @@ def compare_with_template(
     theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock)
     prompts, same_text, same_ids, kept = 0, 0, 0, list[PromptDifference]()
     findings: Counter[tuple[str, str]] = Counter()
-    for dialogue in dialogues:
-        for difference in _compare(prompt_class, theirs, reader, tokenizer, dialogue):
-            prompts += 1
-            same_text += difference.same_text
-            same_ids += difference.same_ids
-            findings.update({(finding.fault.value, finding.side) for finding in difference.findings})
-            if len(kept) < keep and not (difference.same_text and difference.same_ids and not difference.findings):
-                kept.append(difference)
+    with Meter(progress, "comparing", "dialogues", length_of(dialogues)) as meter:
+        for dialogue in dialogues:
+            for difference in _compare(prompt_class, theirs, reader, tokenizer, dialogue):
+                prompts += 1
+                same_text += difference.same_text
+                same_ids += difference.same_ids
+                findings.update({(finding.fault.value, finding.side) for finding in difference.findings})
+                if len(kept) < keep and not (difference.same_text and difference.same_ids and not difference.findings):
+                    kept.append(difference)
+            meter.advance()
     return TemplateComparison(
         prompt_class=getattr(prompt_class, "__name__", type(prompt_class).__name__),
         tokenizer=_name_of(tokenizer),

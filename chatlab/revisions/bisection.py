@@ -10,12 +10,13 @@ and stops there; a repository has few states, each is compared once, and a rever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError, RevisionError
+from chatlab.progress.meter import Meter, Reporter
 from chatlab.render import readable, table_html, verdict_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
@@ -173,7 +174,7 @@ def bisect_revisions(
     loader: str | None = None,
     prompts: Sequence[str] = (),
     endpoint: str | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: bool | Reporter = False,
 ) -> Bisection:
     """Find the first commit that changes the verdict against a revision that works.
 
@@ -187,7 +188,7 @@ def bisect_revisions(
         loader: the loader that the verdict is about.
         prompts: prompts of your own.
         endpoint: another hub.
-        progress: called with a line for each commit that is looked at.
+        progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
         RevisionError: a revision is absent, or the first is no ancestor of the second.
@@ -203,26 +204,27 @@ def bisect_revisions(
     good = resolve(source, old, endpoint=endpoint)
     known: dict[tuple[tuple[str, str], ...], tuple[Severity, Comparison | None]] = {}
     steps: list[Step] = []
-    for commit, changed, state in _states(history, old, commits):
-        if state not in known:
-            if progress is not None:
-                progress(f"{commit.commit[:8]} {commit.title}: {', '.join(changed) or 'as at the start'}")
-            state_of = replace(resolve(source, commit.commit, endpoint=endpoint), described=commit)
-            comparison = compare_revisions(good, state_of, loader=loader, prompts=prompts)
-            known[state] = comparison.severity, comparison
-        severity, found = known[state]
-        step = Step(commit=commit.commit, title=commit.title, date=commit.date, changed=changed, severity=severity)
-        steps.append(step)
-        if severity >= at_least:
-            return Bisection(
-                source=str(good.name),
-                before=old,
-                after=new,
-                first=step,
-                at_least=at_least,
-                steps=tuple(steps),
-                comparison=found,
-            )
+    with Meter(progress, "bisecting", "commits", len(commits)) as meter:
+        for commit, changed, state in _states(history, old, commits):
+            if state not in known:
+                meter.note(f"{commit.commit[:8]} {commit.title}: {', '.join(changed) or 'as at the start'}")
+                state_of = replace(resolve(source, commit.commit, endpoint=endpoint), described=commit)
+                comparison = compare_revisions(good, state_of, loader=loader, prompts=prompts)
+                known[state] = comparison.severity, comparison
+            severity, found = known[state]
+            step = Step(commit=commit.commit, title=commit.title, date=commit.date, changed=changed, severity=severity)
+            steps.append(step)
+            meter.advance()
+            if severity >= at_least:
+                return Bisection(
+                    source=str(good.name),
+                    before=old,
+                    after=new,
+                    first=step,
+                    at_least=at_least,
+                    steps=tuple(steps),
+                    comparison=found,
+                )
     return Bisection(source=str(good.name), before=old, after=new, first=None, at_least=at_least, steps=tuple(steps))
 
 

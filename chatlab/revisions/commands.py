@@ -70,16 +70,12 @@ def compare_command(
         own = [*prompts, *(read_prompts(prompt_file) if prompt_file else ())]
         if versions is not None:
             wanted = [v.strip() for v in versions.split(",") if v.strip()]
-            result: Any = compare_versions(
-                before, wanted, loader=loader or "auto", prompts=own, progress=_progress(screen, format, out)
-            )
+            result: Any = compare_versions(before, wanted, loader=loader or "auto", prompts=own, progress=True)
         elif after is None:
             raise OutputError("nothing to compare with: give a second source, or --versions")
         elif bisect:
             source, old = _split(before)
-            result = bisect_revisions(
-                source, old, _split(after)[1], loader=loader, prompts=own, progress=_progress(screen, format, out)
-            )
+            result = bisect_revisions(source, old, _split(after)[1], loader=loader, prompts=own, progress=True)
         else:
             result = compare_revisions(before, after, loader=loader, prompts=own)
         write_report(result, format, out, screen)
@@ -204,13 +200,6 @@ def _plain_text(result: _Report) -> str:
     buffer = StringIO()
     Console(file=buffer, width=120).print(result)
     return buffer.getvalue()
-
-
-def _progress(screen: Console, format: str, out: Path | None) -> Any:
-    # A report on the terminal is for a program to read unless it is a rich one: then no line may stand before it.
-    return (
-        (lambda line: screen.print(Text(visible(line), style="dim"))) if format == "rich" or out is not None else None
-    )
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import ChatlabError, VersionInstallError
+from chatlab.progress.meter import Meter, Reporter
 from chatlab.revisions import recorder
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.corpus import probe_corpus
@@ -167,7 +168,7 @@ def compare_versions(
     loader: str = "auto",
     prompts: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: bool | Reporter = False,
 ) -> VersionMatrix:
     """Load the same files under several transformers versions, and tell who agrees with whom.
 
@@ -177,7 +178,7 @@ def compare_versions(
         loader: ``auto``, ``slow``, ``raw``, ``sentencepiece``, or a transformers class name.
         prompts: prompts of your own; their drift stands in the matrix.
         options: keyword arguments for ``from_pretrained``, such as ``{"legacy": False}``.
-        progress: called with a line for each thing that takes time.
+        progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
         TokenizerLoadError: the source does not resolve.
@@ -189,10 +190,12 @@ def compare_versions(
 
     def take(version: str) -> Snapshot | str:
         try:
-            return snapshot_under(version, found, loader, prompts=prompts, options=options, progress=progress)
+            return snapshot_under(version, found, loader, prompts=prompts, options=options, progress=meter.note)
         except ChatlabError as error:
             return str(error)
+        finally:
+            meter.advance()
 
-    with ThreadPoolExecutor(PARALLEL) as pool:
+    with Meter(progress, "loading", "versions", len(wanted)) as meter, ThreadPoolExecutor(PARALLEL) as pool:
         taken = dict(zip(wanted, pool.map(take, wanted), strict=True))
     return matrix_of(found.name, loader, taken)

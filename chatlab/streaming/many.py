@@ -10,6 +10,7 @@ from typing import Any, Self
 from chatlab.engines.engine import Engine, Event
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineError
+from chatlab.progress.meter import Meter, Reporter
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.reply import Delta, StreamResult
 from chatlab.streaming.request import Prompt, Request, build_request, close_reply
@@ -102,14 +103,19 @@ class ManyStream(Iterator[Delta]):
         for run in self.runs:
             run.cut()
 
-    def results(self) -> list[StreamResult]:
+    def results(self, *, progress: bool | Reporter = False) -> list[StreamResult]:
         """Read to the end and return the whole replies, row by row.
+
+        Args:
+            progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
         Raises:
             GenerationError: a row failed; ``texts`` still holds what came.
         """
-        while self._next() is not None:
-            pass
+        with Meter(progress, "answering", "prompts", len(self.runs)) as meter:
+            while self._next() is not None:
+                meter.reach(sum(run.ended for run in self.runs))
+            meter.reach(len(self.runs))
         return [run.whole() for run in self.runs]
 
     def __enter__(self) -> Self:

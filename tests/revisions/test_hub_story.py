@@ -140,7 +140,11 @@ def test_bisect_works_on_a_clone(tmp_path):
         git("add", ".")
         git("commit", "-q", "-m", title)
         commits.append(git("rev-parse", "HEAD"))
-    found = bisect_revisions(tmp_path, commits[0], "main")
+    told = []
+    found = bisect_revisions(tmp_path, commits[0], "main", progress=told.append)
+    assert [progress.done for progress in told] == [0, 0, 1, 1, 2, 2]
+    assert str(told[3]) == f"bisecting: 1 of 2 commits: {commits[2][:8]} fix: tokenizer.json, tokenizer_config.json"
+    assert str(told[-1]) == "bisecting: 2 commits, done"
     assert (found.first.commit, found.first.title) == (commits[2], "fix")
     c = compare_revisions(f"{tmp_path}@{commits[0]}", f"{tmp_path}@{commits[2]}")
     assert (c.before.title, c.before.date) == ("initial", "2024-05-02T10:00:00+02:00")

@@ -1,0 +1,101 @@
+"""Where progress is seen: one output in a notebook, one line in a terminal.
+
+In a notebook the output is plain text and HTML that is drawn anew, not a widget: what stands there when the work
+ends, is interrupted or loses its kernel is also what the saved file shows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TextIO
+
+from chatlab.render import paragraph_html
+
+if TYPE_CHECKING:
+    from chatlab.progress.meter import Progress
+
+INTERVAL_S = 0.2
+"""Seconds between two drawings of a count at least; the first and the last are always drawn."""
+
+
+def screen() -> Callable[[Progress], None] | None:
+    """Return what shows progress here; ``None`` where nobody would see it."""
+    if _in_kernel():
+        return NotebookLine()
+    return TerminalLine(sys.stderr) if sys.stderr.isatty() else None
+
+
+class _Line:
+    """Draws no more often than an eye can follow; a new note may announce a long wait, so it is drawn at once."""
+
+    def __init__(self) -> None:
+        self._drawn_at, self._note = float("-inf"), ""
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if progress.state != "running" or progress.note != self._note or now - self._drawn_at >= INTERVAL_S:
+            self._drawn_at, self._note = now, progress.note
+            self._draw(progress)
+
+    def _draw(self, progress: Progress) -> None:
+        raise NotImplementedError
+
+
+class NotebookLine(_Line):
+    """One cell output: a bar and a line while the work runs, the line alone at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handle: Any = None
+
+    def _draw(self, progress: Progress) -> None:
+        from IPython.display import display
+
+        line = _live(progress)
+        bundle = {"text/plain": line, "text/html": _bar_html(progress) + paragraph_html(line)}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class TerminalLine(_Line):
+    """One line that is written over; the last one stays."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def _draw(self, progress: Progress) -> None:
+        # A line that wraps could not be taken back.
+        width = shutil.get_terminal_size().columns - 1
+        end = "" if progress.state == "running" else "\n"
+        self._stream.write(f"\r\x1b[K{_cut(_live(progress), width)}{end}")
+        self._stream.flush()
+
+
+def _live(progress: Progress) -> str:
+    left = progress.seconds_left
+    return f"{progress}, about {left:.0f} s left" if left is not None and left >= 1 else str(progress)
+
+
+def _bar_html(progress: Progress) -> str:
+    if progress.state != "running" or not progress.total:
+        return ""
+    return f'<progress value="{progress.done:d}" max="{progress.total:d}" aria-hidden="true"></progress>'
+
+
+def _cut(line: str, width: int) -> str:
+    """Cut to a terminal's width, where some characters take two columns."""
+    from rich.cells import set_cell_size
+
+    return set_cell_size(line, width).rstrip()
+
+
+def _in_kernel() -> bool:
+    """Whether this runs in a Jupyter kernel, where a display reaches somebody; IPython is loaded there already."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
