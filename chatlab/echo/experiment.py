@@ -12,6 +12,7 @@ from chatlab.echo.edits import Cause
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carries_space
 from chatlab.echo.trace import trace_echo
 from chatlab.errors import ChatlabError, DialogueError, EncodeError
+from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.dialogue import Dialogue, prompts_of
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 BATCH_LEN = 256
 """Dialogues encoded at once: enough for the batch calls to pay, few enough to stream."""
+
+MODEL_BATCH_LEN = 16
+"""The same where a model answers: that takes longer than all else, and a user waits for every sign of it."""
 
 PromptClass = Callable[[], AbstractChatPrompt]
 Replies = Literal["dataset"] | Replier | Callable[[Dialogue], Replier | None]
@@ -37,6 +41,7 @@ def measure_drift(
     strategies: Sequence[str] = tuple(STRATEGIES),
     trace: bool = False,
     on_bad: Callable[[ChatlabError], None] | None = None,
+    progress: bool | Reporter = False,
 ) -> pd.DataFrame:
     """Return one row a (dialogue, turn, strategy): the drift, and what the cut does to the reply.
 
@@ -49,6 +54,7 @@ def measure_drift(
         strategies: names of :data:`chatlab.echo.cut.STRATEGIES`.
         trace: also explain every echo and count the causes; about an order of magnitude slower.
         on_bad: called with the error of each dialogue that cannot be measured, which is then left out.
+        progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
         DialogueError: a dialogue cannot be measured, and there is no ``on_bad``.
@@ -63,6 +69,7 @@ def measure_drift(
         strategies=strategies,
         trace=trace,
         on_bad=on_bad,
+        progress=progress,
     )
     return concat_frames(frames)
 
@@ -94,6 +101,7 @@ def iter_drift(
     trace: bool = False,
     labels: Sequence[str] | None = None,
     on_bad: Callable[[ChatlabError], None] | None = None,
+    progress: bool | Reporter = False,
 ) -> Iterator[pd.DataFrame]:
     """Yield the rows of :func:`measure_drift` batch by batch, in constant memory.
 
@@ -107,17 +115,21 @@ def iter_drift(
         trace: as there.
         labels: which labels become columns; left out, those that a batch has.
         on_bad: as there.
+        progress: as there.
     """
     reader = as_tokenizer(tokenizer)
     chosen = chosen_strategies(strategies)
     experiment = _Experiment(reader, prompt_class, replies, reply_start, on_bad)
     constants = {"tokenizer": reader.name, "loader": reader.loader, "versions": versions_text(reader.versions)}
     stream = iter(dialogues)
-    while batch := list(islice(stream, BATCH_LEN)):
-        turns = experiment.turns(batch)
-        if turns:
-            causes = [trace_echo(reader, turn.case.prompt_text).cause_counts() for turn in turns] if trace else None
-            yield _frame(turns, chosen, constants, labels, causes)
+    batch_len = BATCH_LEN if replies == "dataset" else MODEL_BATCH_LEN
+    with Meter(progress, "measuring", "dialogues", length_of(dialogues)) as meter:
+        while batch := list(islice(stream, batch_len)):
+            turns = experiment.turns(batch)
+            if turns:
+                causes = [trace_echo(reader, turn.case.prompt_text).cause_counts() for turn in turns] if trace else None
+                yield _frame(turns, chosen, constants, labels, causes)
+            meter.advance(len(batch))
 
 
 def chosen_strategies(names: Sequence[str]) -> list[CutStrategy]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 
 from chatlab import ChatPromptMetaLlamaLlama2Chat as Llama2
-from chatlab import load_tokenizer
+from chatlab import load_tokenizer, measure_drift
+from chatlab.echo.experiment import concat_frames
 from chatlab.echo.trace import trace_echoes
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.progress.meter import Progress
@@ -29,6 +32,27 @@ LEGACY = tokenizer_path("llama2-style/legacy")
 
 def ends(told: list[Progress]) -> tuple[str, str]:
     return str(told[0]), str(told[-1])
+
+
+def test_measuring_counts_dialogues_batch_by_batch() -> None:
+    told: list[Progress] = []
+    dialogues = list(read_dialogues(dialogues_path()))[:600]
+    measure_drift(dialogues, Llama2, LEGACY, strategies=["exact"], progress=told.append)
+    assert [progress.done for progress in told] == [0, 256, 512, 600, 600]
+    assert ends(told) == ("measuring: 0 of 600 dialogues", "measuring: 600 dialogues, done")
+
+
+def test_a_slow_model_is_heard_of_often_and_gives_the_same_table() -> None:
+    class Slow:
+        def reply_ids(self, prompt_ids: Sequence[int]) -> list[int]:
+            return list(prompt_ids[-3:])
+
+    told: list[Progress] = []
+    dialogues = list(read_dialogues(dialogues_path()))[:300:10]
+    frame = measure_drift(dialogues, Llama2, LEGACY, replies=Slow(), progress=told.append)
+    assert [progress.done for progress in told] == [0, 16, 30, 30]
+    singly = [measure_drift([dialogue], Llama2, LEGACY, replies=Slow()) for dialogue in dialogues]
+    pd.testing.assert_frame_equal(frame, concat_frames(singly))
 
 
 def test_tracing_counts_prompts() -> None:
@@ -100,6 +124,7 @@ dialogues = list(read_dialogues(dialogues_path()))[:600]
 """
 CELLS = {
     "whole": "traces = list(trace_echoes(tokenizer, ['a', 'b', 'c'], progress=True))",
+    "measured": "frame = measure_drift(dialogues, Llama2, tokenizer, strategies=['exact'], progress=True)",
     "interrupted": """
 import os, signal
 def interrupted(prompts):
@@ -132,7 +157,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     runner: ModuleType = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
     cells = [nbformat.v4.new_code_cell(source) for source in (START, *CELLS.values())]
-    for cell in cells[2:4]:
+    for cell in cells[3:5]:
         cell.metadata.tags = ["raises-exception"]
     notebook = nbformat.v4.new_notebook(cells=cells)
     runner.execute(notebook, tmp_path_factory.mktemp("progress"))
@@ -142,6 +167,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 
 LINES = {
     "whole": "explaining: 3 prompts, done",
+    "measured": "measuring: 600 dialogues, done",
     "interrupted": "explaining: stopped at 2 of 4 prompts",
     "hostile": "bisecting<script>: stopped at 2 of 3 commits",
     "killed": "bisecting: 0 of 3 commits: <img src=x onerror=alert(1)> second line",
@@ -169,4 +195,10 @@ def test_a_saved_line_is_escaped_and_its_bar_is_gone(saved: dict[str, list[Any]]
 @pytest.mark.slow
 def test_an_interrupt_goes_on_its_way(saved: dict[str, list[Any]]) -> None:
     errors = {name: [o.ename for o in outputs if o.output_type == "error"] for name, outputs in saved.items()}
-    assert errors == {"whole": [], "interrupted": ["KeyboardInterrupt"], "hostile": ["ValueError"], "killed": []}
+    assert errors == {
+        "whole": [],
+        "measured": [],
+        "interrupted": ["KeyboardInterrupt"],
+        "hostile": ["ValueError"],
+        "killed": [],
+    }
