@@ -118,6 +118,11 @@ def heading_html(text: str, level: int) -> str:
     return f"<h{level}>{escaped(text)}</h{level}>"
 
 
+def bar_html(done: int, total: int) -> str:
+    """Return a bar; the line beside it says the same to those who do not see it."""
+    return f'<progress value="{escaped(done)}" max="{escaped(total)}" aria-hidden="true"></progress>'
+
+
 def image_html(source: str, alt: str) -> str:
     """Return an image with its caption; ``source`` is a data URL or a path."""
     words = escaped(alt)

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 # A module may import modules of a lower level, and modules of its own room.
 LEVELS = [
     {"errors"},
-    {"embedded", "files", "plots", "render"},
+    {"embedded", "files", "place", "plots", "render"},
     {"progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from chatlab.errors import OutputError, SourceNotFound
+from chatlab.files import whole_file
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -35,26 +36,18 @@ def copy_notebooks(folder: Path) -> list[Path]:
         OutputError: the folder cannot be made or written.
         SourceNotFound: the installation is damaged.
     """
-    kept = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for notebook in sorted(notebooks_path().glob("*.ipynb")):
-            ours, target = notebook.read_bytes(), folder / notebook.name
-            if not os.path.lexists(target):
-                _write(target, ours)
-            elif not target.is_file() or target.read_bytes() != ours:
-                kept.append(target)
     except OSError as error:
         raise OutputError(
             f"cannot copy the notebooks to {folder}: {error.strerror}; choose another --folder"
         ) from error
+    kept = []
+    for notebook in sorted(notebooks_path().glob("*.ipynb")):
+        ours, target = notebook.read_bytes(), folder / notebook.name
+        if not os.path.lexists(target):
+            with whole_file(target) as temporary:
+                temporary.write_bytes(ours)
+        elif not target.is_file() or target.read_bytes() != ours:
+            kept.append(target)
     return kept
-
-
-def _write(target: Path, content: bytes) -> None:
-    beside = target.with_name(f".{target.name}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)

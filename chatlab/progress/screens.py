@@ -10,9 +10,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from chatlab.render import paragraph_html
+from chatlab.place import Place, in_kernel
+from chatlab.render import bar_html, paragraph_html
 
 if TYPE_CHECKING:
     from chatlab.progress.meter import Progress
@@ -23,7 +24,7 @@ INTERVAL_S = 0.2
 
 def screen() -> Callable[[Progress], None] | None:
     """Return what shows progress here; ``None`` where nobody would see it."""
-    if _in_kernel():
+    if in_kernel():
         return NotebookLine()
     return TerminalLine(sys.stderr) if sys.stderr.isatty() else None
 
@@ -49,17 +50,16 @@ class NotebookLine(_Line):
 
     def __init__(self) -> None:
         super().__init__()
-        self._handle: Any = None
+        self._place: Place | None = None
 
     def _draw(self, progress: Progress) -> None:
-        from IPython.display import display
-
         line = _live(progress)
-        bundle = {"text/plain": line, "text/html": _bar_html(progress) + paragraph_html(line)}
-        if self._handle is None:
-            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        bar = bar_html(progress.done, progress.total) if progress.state == "running" and progress.total else ""
+        bundle = {"text/plain": line, "text/html": bar + paragraph_html(line)}
+        if self._place is None:
+            self._place = Place(bundle)
         else:
-            self._handle.update(bundle, raw=True)
+            self._place.replace(bundle)
 
 
 class TerminalLine(_Line):
@@ -82,20 +82,8 @@ def _live(progress: Progress) -> str:
     return f"{progress}, about {left:.0f} s left" if left is not None and left >= 1 else str(progress)
 
 
-def _bar_html(progress: Progress) -> str:
-    if progress.state != "running" or not progress.total:
-        return ""
-    return f'<progress value="{progress.done:d}" max="{progress.total:d}" aria-hidden="true"></progress>'
-
-
 def _cut(line: str, width: int) -> str:
     """Cut to a terminal's width, where some characters take two columns."""
     from rich.cells import set_cell_size
 
     return set_cell_size(line, width).rstrip()
-
-
-def _in_kernel() -> bool:
-    """Whether this runs in a Jupyter kernel, where a display reaches somebody; IPython is loaded there already."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")

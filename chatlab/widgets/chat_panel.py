@@ -12,6 +12,7 @@ from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatBusy, ChatlabError, RoleOrderError
+from chatlab.place import Place, in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
 from chatlab.streaming.reply import StreamResult
@@ -19,7 +20,6 @@ from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
-from chatlab.widgets.place import Place, in_kernel
 from chatlab.widgets.playback import Playback, Sink
 from chatlab.widgets.saved_text import SavedText, Transcript
 from chatlab.widgets.stream_view import FLUSH_S, LiveLog, StreamView

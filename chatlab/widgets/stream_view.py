@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets
 
+from chatlab.place import Place, in_kernel
 from chatlab.results import Bundle
 from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
-from chatlab.widgets.place import Place, in_kernel
 from chatlab.widgets.playback import Playback, Source
 from chatlab.widgets.saved_text import SavedText
 
