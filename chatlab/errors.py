@@ -30,7 +30,8 @@
     │       ├── RemoteBusy     it is full (429, 503); ``retry_after`` says for how long
     │       ├── RemoteCut      the stream ended without its mark of an end, so the answer is not whole
     │       └── RemoteLacks    it cannot give what was asked for, such as token ids
-    ├── ChatBusy               a reply is streaming: a chat answers one question at a time
+    ├── ChatBusy               a reply is streaming: a chat or a view shows one at a time
+    ├── ViewError              a view was given what it cannot show                (also TypeError)
     ├── RevisionCompareError   two revisions could not be compared
     │   ├── VersionInstallError an environment with another library version cannot be made
     │   └── LockError          a lock file is damaged, unsafe, newer, or lacks the alias (also ValueError)
@@ -171,7 +172,11 @@ class RemoteLacks(RemoteError):
 
 
 class ChatBusy(ChatlabError):
-    """A reply is streaming, and a chat answers one question at a time."""
+    """A reply is streaming, and a chat or a view shows one at a time."""
+
+
+class ViewError(ChatlabError, TypeError):
+    """A view was given what it cannot show."""
 
 
 class RevisionCompareError(ChatlabError):

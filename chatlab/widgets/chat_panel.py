@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -11,11 +12,12 @@ import traitlets
 from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ChatBusy, ChatlabError, RoleOrderError
+from chatlab.errors import ChatBusy, ChatlabError, RoleOrderError, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
 from chatlab.streaming.reply import StreamResult
+from chatlab.streaming.request import build_request
 from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
 """The sampling controls of the panel, by their names in :class:`SamplingParams`."""
+REQUEST_OPTIONS = {
+    name for name, parameter in signature(build_request).parameters.items() if parameter.kind is Parameter.KEYWORD_ONLY
+}
+"""What :func:`chatlab.stream` takes besides sampling parameters; no control shows it."""
 _TITLE = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
 
 
@@ -63,7 +69,12 @@ class ChatPanel(LiveLog):
         show: ``text``, ``tokens`` or ``buffer``; the reader can switch. Replies that begin under the last two ask
             the engine for log probabilities.
         flush_s: seconds between two messages to the browser.
-        options: what else :func:`chatlab.stream` takes, such as ``overflow="drop_turns"``.
+        options: what else :func:`chatlab.stream` takes, such as ``overflow="drop_turns"``; sampling parameters, such as
+            ``temperature=0``, set the controls.
+
+    Raises:
+        SamplingError: an option is unknown or out of its bounds.
+        ViewError: ``engine`` is no engine, or ``prompt`` no instance of a prompt class.
     """
 
     settings = traitlets.Dict().tag(sync=True)
@@ -82,10 +93,12 @@ class ChatPanel(LiveLog):
         flush_s: float = FLUSH_S,
         **options: Any,
     ) -> None:
+        _check(engine, prompt)
         self.engine = engine
         self.prompt: AbstractChatPrompt = EngineChat() if prompt is None else prompt.copy()
         """The history so far."""
-        self._params = params or SamplingParams()
+        sampling = {name: options.pop(name) for name in set(options) - REQUEST_OPTIONS}
+        self._params = SamplingParams.from_dict((params or SamplingParams()).to_dict() | sampling)
         self._options = options
         self._playback: Playback | None = None
         self._places: list[Place] = []
@@ -205,7 +218,7 @@ class ChatPanel(LiveLog):
 
     def _check_free(self) -> None:
         if self.running:
-            raise ChatBusy("a reply is streaming: stop it first, or wait for it")
+            raise ChatBusy("a reply is streaming: wait for it, as in reply = await chat.ask(…), or stop it first")
 
     def _copy_of_prompt(self) -> AbstractChatPrompt:
         prompt = self.prompt.copy()
@@ -252,6 +265,20 @@ class ChatPanel(LiveLog):
             action()
         except ChatlabError as error:
             self.send({"kind": "refused", "why": str(error), "text": content.get("text", "")})
+
+
+def _check(engine: object, prompt: object) -> None:
+    if not isinstance(engine, Engine):
+        raise ViewError(
+            f"a {type(engine).__name__} is no engine: LocalEngine(load_model(path), load_tokenizer(path)), "
+            "or RemoteEngine(url, model)"
+        )
+    if prompt is not None and not isinstance(prompt, AbstractChatPrompt):
+        name = prompt.__name__ if isinstance(prompt, type) else None
+        found = (
+            f"{name} is a class: give {name}()" if name else f"a {type(prompt).__name__} is no prompt class instance"
+        )
+        raise ViewError(found)
 
 
 class _Turn:

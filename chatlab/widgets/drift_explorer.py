@@ -10,6 +10,7 @@ import ipywidgets
 
 from chatlab import render
 from chatlab.echo.summary import DriftTally
+from chatlab.errors import ViewError
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
 from chatlab.results import Bundle, Result, styled
 
@@ -25,13 +26,18 @@ class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
     """Controls above two figures of a drift table and one line that says how many replies are wrong.
 
     Args:
-        frames: what ``measure_drift`` gave; by name, to compare tokenizers.
+        frames: what ``measure_drift`` gave; by name, such as ``{"legacy": frame, "fixed": other}``, to compare
+            tokenizers.
+
+    Raises:
+        ViewError: there is no table, or one that ``measure_drift`` did not give.
     """
 
     title = DriftTally.title
 
     def __init__(self, frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
         self._frames = dict(frames) if isinstance(frames, Mapping) else {"tokenizer": frames}
+        _check(self._frames)
         turns = sorted({int(turn) for frame in self._frames.values() for turn in frame["turn"].unique()})
         strategies = list(dict.fromkeys(s for frame in self._frames.values() for s in frame["strategy"].unique()))
         self.tokenizer = ipywidgets.Dropdown(options=list(self._frames), description="Tokenizer")
@@ -95,6 +101,16 @@ class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
         live: Any = super()._repr_mimebundle_(**kwargs)
         still = {"text/plain": str(self), "text/html": self.html(), "image/png": self._by_turn}
         return {**(live[0] if isinstance(live, tuple) else live), **still}
+
+
+def _check(frames: Mapping[str, Any]) -> None:
+    if not frames:
+        raise ViewError(
+            "there is no table to explore: give what measure_drift(dialogues, prompt_class, tokenizer) gave"
+        )
+    for name, frame in frames.items():
+        if not {"dialogue", "turn", "strategy", "effect"} <= set(getattr(frame, "columns", ())):
+            raise ViewError(f"{name!r} is a {type(frame).__name__}, and no table of measure_drift")
 
 
 def _picture(png: bytes, alt: str) -> str:

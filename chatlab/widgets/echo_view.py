@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from chatlab import render
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
 from chatlab.echo.trace import EchoTrace, trace_echo
+from chatlab.errors import ViewError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
@@ -54,11 +55,19 @@ class EchoView(Result):
     Args:
         trace: from ``trace_echo``.
         case: one generation after that prompt, from ``make_case``; :meth:`of_reply` makes both.
+
+    Raises:
+        ViewError: ``trace`` is none.
     """
 
     title = "Prompt and echo"
 
     def __init__(self, trace: EchoTrace, case: CutCase | None = None) -> None:
+        if not isinstance(trace, EchoTrace):
+            raise ViewError(
+                f"a {type(trace).__name__} is no trace: EchoView(trace_echo(tokenizer, prompt)), "
+                "or EchoView.of_reply(tokenizer, prompt, reply)"
+            )
         self.trace = trace
         self.cuts: tuple[Cut, ...] = () if case is None else tuple(_cuts(case))
         """What each strategy makes of the reply, wrong ones first; empty without a reply."""

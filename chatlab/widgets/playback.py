@@ -46,6 +46,12 @@ class Playback:
         self._chunks: list[str] = []
         threading.Thread(target=self._run, name="chatlab-playback", daemon=True).start()
 
+    def __repr__(self) -> str:
+        """Say what to do with it; a cell that ends in one shows this."""
+        if self.done:
+            return f"<{type(self).__name__}, {self.finish_reason}: .result() has the reply>"
+        return f"<{type(self).__name__}, running: await it for the reply>"
+
     @property
     def text(self) -> str:
         """The text so far."""

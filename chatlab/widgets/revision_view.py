@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.errors import RevisionCompareError
+from chatlab.errors import RevisionCompareError, ViewError
 from chatlab.results import Result
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.explain import Explanation
@@ -29,11 +29,16 @@ class RevisionView(Result):
 
     Raises:
         RevisionCompareError: there is no such probe, or the comparison was read from a file, which has no probes.
+        ViewError: ``comparison`` is none.
     """
 
     title = "Two revisions"
 
     def __init__(self, comparison: Comparison, probe: str | None = None) -> None:
+        if not isinstance(comparison, Comparison):
+            raise ViewError(
+                f"a {type(comparison).__name__} is no comparison: RevisionView(compare_revisions(before, after))"
+            )
         self.comparison = comparison
         self.explanation: Explanation | None = None
         """The probe that is drawn; ``None`` when none changed, or for a comparison read from a file."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
+from chatlab.buffering.scanner import Replacements
+from chatlab.errors import ChatBusy, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.results import Bundle
 from chatlab.widgets.assets import asset
@@ -170,8 +172,10 @@ class StreamView(LiveLog):
         label: what a screen reader calls the text.
         replace: whether the static form takes the place of the live view at the end.
         flush_s: seconds between two messages to the browser.
-        explain: ``replacements``, ``stops`` and ``special_ids`` of your own buffer, so that the view can say what held
-            text waits for; ``follow`` knows those of ``chatlab.stream``.
+        replacements: those of your own buffer, so that the view can say what held text waits for; ``follow`` knows
+            those of ``chatlab.stream``.
+        stops: its stop strings.
+        special_ids: ids that it never shows.
     """
 
     _esm = asset("log.js", "stream_view.js")
@@ -183,7 +187,9 @@ class StreamView(LiveLog):
         label: str = "Reply",
         replace: bool = True,
         flush_s: float = FLUSH_S,
-        **explain: Any,
+        replacements: Replacements = (),
+        stops: Iterable[str] = (),
+        special_ids: Collection[int] = (),
     ) -> None:
         super().__init__(show=show, label=label, flush_s=flush_s)
         self._replace = replace
@@ -191,7 +197,7 @@ class StreamView(LiveLog):
         self._on_stop: Callable[[], object] = lambda: None
         self._playback: Playback | None = None
         self._places: list[Place] = []
-        self._text = self._new_text("assistant", **explain)
+        self._text = self._new_text("assistant", replacements=replacements, stops=stops, special_ids=special_ids)
         self._begin(self._text)
 
     @property
@@ -224,11 +230,16 @@ class StreamView(LiveLog):
     def follow(self, source: Source) -> Playback:
         """Show a whole stream, read in a thread; wait for it with ``await`` or ``.wait()``, or go on meanwhile.
 
-        A view that stands nowhere yet is displayed in the cell.
+        A view that stands nowhere yet is displayed in the cell. It shows one text: the next one takes a new view.
 
         Args:
             source: ``chatlab.stream(...)`` or any iterable of text fragments.
+
+        Raises:
+            ChatBusy: the view follows a stream already.
+            ViewError: ``source`` cannot be read in a thread, or the view has shown its text.
         """
+        self._check_free(source)
         request = getattr(source, "request", None)
         if request is not None:
             self._text.explain(
@@ -238,6 +249,19 @@ class StreamView(LiveLog):
             self._ipython_display_()
         self._playback = Playback(source, self)
         return self._playback
+
+    def _check_free(self, source: Source) -> None:
+        if self._playback is not None and not self._playback.done:
+            raise ChatBusy(
+                "this view follows a stream: wait for it, stop it, or follow the other in a new StreamView()"
+            )
+        if self.finish_reason is not None:
+            raise ViewError("this view has shown its text: follow the next stream in a new StreamView()")
+        if not hasattr(source, "__iter__"):
+            way = "chatlab.stream(…) in place of astream: the kernel stays free" if hasattr(source, "__aiter__") else ""
+            raise ViewError(
+                f"a {type(source).__name__} cannot be followed: give {way or 'chatlab.stream(…), or text fragments'}"
+            )
 
     def mirror(self, text: LiveText, stop: Callable[[], object]) -> None:
         """Explain what waits as another view's text does, and let Stop reach its owner."""
