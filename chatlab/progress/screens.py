@@ -79,7 +79,9 @@ class TerminalLine(_Line):
 
 def _live(progress: Progress) -> str:
     left = progress.seconds_left
-    return f"{progress}, about {left:.0f} s left" if left is not None and left >= 1 else str(progress)
+    if left is None or left < 1:
+        return str(progress)
+    return f"{progress}, about {f'{left:.0f} s' if left < 120 else f'{left / 60:.0f} min'} left"
 
 
 def _cut(line: str, width: int) -> str:

@@ -68,11 +68,12 @@ def test_a_line_never_wraps(terminal: StringIO, monkeypatch: pytest.MonkeyPatch)
     assert len(line) + sum(c in "修正" for c in line) <= 29
 
 
-def test_the_time_left_is_shown_while_it_runs() -> None:
+@pytest.mark.parametrize(("seconds", "left"), [(0.1, ""), (5.0, ", about 15 s left"), (200.0, ", about 10 min left")])
+def test_the_time_left_is_shown_while_it_runs(seconds: float, left: str) -> None:
     stream = StringIO()
     line = screens.TerminalLine(stream)
-    line(Progress(what="measuring", unit="dialogues", done=1, total=4, seconds=5.0))
-    assert screen_of(stream.getvalue()) == ["measuring: 1 of 4 dialogues, about 15 s left"]
+    line(Progress(what="measuring", unit="dialogues", done=1, total=4, seconds=seconds))
+    assert screen_of(stream.getvalue()) == [f"measuring: 1 of 4 dialogues{left}"]
 
 
 def test_many_steps_are_few_drawings_but_a_new_note_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
