@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from chatlab import render
 from chatlab.echo.causes import Laboratory, read
 from chatlab.echo.edits import Cause, Edit
 from chatlab.errors import EncodeError
-from chatlab.progress.meter import Meter, Reporter
+from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
@@ -208,7 +208,7 @@ def trace_echo(
 
 def trace_echoes(
     tokenizer: Any,
-    prompts: Sequence[str | AbstractChatPrompt],
+    prompts: Iterable[str | AbstractChatPrompt],
     *,
     progress: bool | Reporter = False,
     **options: Any,
@@ -222,7 +222,7 @@ def trace_echoes(
         options: as for :func:`trace_echo`.
     """
     reader = as_tokenizer(tokenizer)
-    with Meter(progress, "explaining", "prompts", len(prompts)) as meter:
+    with Meter(progress, "explaining", "prompts", length_of(prompts)) as meter:
         for prompt in prompts:
             yield trace_echo(reader, prompt, **options)
             meter.advance()

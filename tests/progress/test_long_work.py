@@ -60,6 +60,8 @@ def test_tracing_counts_prompts() -> None:
     assert len(list(trace_echoes(LEGACY, ["a", "b </s><s>[INST] c"], progress=told.append))) == 2
     assert [progress.done for progress in told] == [0, 1, 2, 2]
     assert ends(told) == ("explaining: 0 of 2 prompts", "explaining: 2 prompts, done")
+    assert len(list(trace_echoes(LEGACY, iter(["a", "b"]), progress=told.append))) == 2
+    assert ends(told[4:]) == ("explaining: 0 prompts", "explaining: 2 prompts, done")
 
 
 def test_leaving_a_trace_says_where() -> None:
