@@ -33,6 +33,9 @@ class StreamingDetokenizer:
     a run of byte tokens with one bad byte into U+FFFD altogether, which would cost the good bytes beside it. Blank
     ids stay behind it until something visible follows: a decoder that strips its end shows them only then.
 
+    A text that ends in U+FFFD is not whole yet, unless the bytes of its ids spell U+FFFD: the ``decode`` of
+    ``Tokenizer.decoder()`` tells them. With a bare callable, a U+FFFD that the model wrote may come out as several.
+
     **Law L2.** Joined deltas plus ``flush()`` equal the text of the output ids after the prompt: byte-exact for
     valid UTF-8, for any split of prompt and output and any number of ids a ``put``. Of invalid UTF-8 every valid
     character survives; the number of U+FFFD between them is not promised. Emitted text is never rewritten. The
@@ -54,12 +57,13 @@ class StreamingDetokenizer:
         """Seed the window.
 
         Args:
-            decode: ids to text; called on windows of at most ``SEED_LEN + TAIL_LEN + PENDING_CAP`` ids plus those of
+            decode: ids to text, best from ``Tokenizer.decoder()``; called on windows of at most ``SEED_LEN + TAIL_LEN + PENDING_CAP`` ids plus those of
                 one ``put``, and of the prompt's last blank ones.
             prompt_ids: the ids the model was given; only the last few visible ones are read.
             special_ids: ids that never become text, dropped before ``decode`` so that they cost nothing.
         """
         self._decode = decode
+        self._token_bytes: Callable[[int], bytes | None] = getattr(decode, "token_bytes", _unknown)
         self._special_ids = frozenset(special_ids)
         last = list(islice((i for i in reversed(prompt_ids) if i not in self._special_ids), SEED_LOOK))[::-1]
         window = last[-SEED_LEN:]
@@ -116,7 +120,7 @@ class StreamingDetokenizer:
         """Take one id, when there are characters that are not whole."""
         self._pending_ids.append(token_id)
         text = self._text(self._pending_ids)
-        if text is not None and not text.endswith(REPLACEMENT_CHARACTER):
+        if text is not None and (not text.endswith(REPLACEMENT_CHARACTER) or self._is_whole(self._pending_ids)):
             return self._release(text)
         # What stands before a whole character can no longer become one, and would spoil its text.
         for start in range(1, len(self._pending_ids)):
@@ -182,12 +186,25 @@ class StreamingDetokenizer:
         except DecodeError:
             return ""
 
+    def _is_whole(self, token_ids: list[int]) -> bool:
+        """Whether ids whose text ends in U+FFFD really spell one, and begin no other character."""
+        parts = [self._token_bytes(token_id) for token_id in token_ids]
+        if parts[-1] is None:
+            return False
+        try:
+            return bool(b"".join(part or b"" for part in parts).decode())
+        except UnicodeDecodeError:
+            return False
+
     def _split_unfinished(self, token_ids: list[int]) -> tuple[list[int], list[int]]:
         """Cut off the shortest tail that is the beginning of a character; too long a tail is no character at all."""
         for tail_len in range(min(PENDING_CAP, len(token_ids) + 1)):
             whole = token_ids[: len(token_ids) - tail_len]
             starts = range(len(whole) - 1, max(-1, len(whole) - 1 - PENDING_CAP), -1)
-            if not whole or any(not self._shown(whole[i:]).endswith(REPLACEMENT_CHARACTER) for i in starts):
+            tails = (whole[i:] for i in starts)
+            if not whole or any(
+                not self._shown(tail).endswith(REPLACEMENT_CHARACTER) or self._is_whole(tail) for tail in tails
+            ):
                 return whole, token_ids[len(whole) :]
         return token_ids, []
 
@@ -208,6 +225,10 @@ class StreamingDetokenizer:
                         return token_ids[start:end], shown, end - start
                     return token_ids[start:], whole, end - start
         return None
+
+
+def _unknown(token_id: int) -> None:
+    """The bytes of an id for a ``decode`` that does not tell them."""
 
 
 def _anchors(text: str) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import DecodeError, TokenIdError
-from chatlab.tokenizers.changes import CHANGES, Json
+from chatlab.tokenizers.changes import CHANGES, Json, steps
+from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
 from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
 
 CleanUp = Callable[[str], str]
@@ -125,9 +126,20 @@ class FastTokenizer(Tokenizer):
             raise
         return [self.clean_up(text) for text in texts] if self.clean_up else texts
 
-    def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
+    def decoder(self, *, skip_special_tokens: bool = True) -> Decoder:
         """Return the pipeline's own decode: clean-up rewrites text that was already shown, so no stream can use it."""
-        return lambda token_ids: self._decode(token_ids, skip_special_tokens)
+        return Decoder(partial(self._decode, skip_special_tokens=skip_special_tokens), self.token_bytes)
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return the bytes of an id that may be a part of a character; ``None`` for one of whole characters."""
+        return self._piece_bytes(self.piece(token_id))
+
+    @cached_property
+    def _piece_bytes(self) -> Callable[[str], bytes | None]:
+        # Not from `state`, which spells out a vocabulary of perhaps 150,000 pieces.
+        decoder = json.loads(self._rust.decoder.__getstate__()) if self._rust.decoder else None
+        is_byte_level = any(step["type"] == "ByteLevel" for step in steps(decoder))
+        return byte_level_bytes if is_byte_level else fallback_bytes
 
     def piece(self, token_id: int) -> str:
         """Return the vocabulary entry of an id."""

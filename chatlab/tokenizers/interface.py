@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from chatlab.errors import EncodeError
+from chatlab.tokenizers.decoding import Decoder, fallback_bytes
 from chatlab.tokenizers.source import Source
 
 Span = tuple[int, int]
@@ -114,9 +115,13 @@ class Tokenizer(ABC):
         """Return the text of ids that this tokenizer gave; a Rust tokenizer saves the check of each id."""
         return self.decode_batch(batch, skip_special_tokens=skip_special_tokens)
 
-    def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
+    def decoder(self, *, skip_special_tokens: bool = True) -> Decoder:
         """Return ``decode`` with its switch set, for a streaming detokenizer."""
-        return lambda token_ids: self.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        return Decoder(partial(self.decode, skip_special_tokens=skip_special_tokens), self.token_bytes)
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return the bytes of an id that may be a part of a character; ``None`` for one of whole characters."""
+        return fallback_bytes(self.piece(token_id))
 
     def without_special_strs(self, text: str) -> str:
         """Return ``text`` without the control tokens spelled in it: what ``skip_special_tokens`` leaves to see."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from importlib.metadata import version
 from typing import Any
 
 from tokenizers import AddedToken
 
 from chatlab.errors import TokenIdError
+from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
 from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.sentencepiece_model import without_dummy_prefix
 
@@ -60,10 +61,15 @@ class SlowTokenizer(Tokenizer):
         text: str = self._slow.decode(list(token_ids), **options)
         return text
 
-    def decoder(self, *, skip_special_tokens: bool = True) -> Callable[[Sequence[int]], str]:
+    def decoder(self, *, skip_special_tokens: bool = True) -> Decoder:
         """Return ``decode`` without clean-up, which rewrites text that was already shown: no stream can use it."""
         plain = self.change("clean_up_off") or self
-        return lambda token_ids: plain.decode(token_ids, skip_special_tokens=skip_special_tokens)
+        return Decoder(partial(plain.decode, skip_special_tokens=skip_special_tokens), self.token_bytes)
+
+    def token_bytes(self, token_id: int) -> bytes | None:
+        """Return the bytes of an id that may be a part of a character; ``None`` for one of whole characters."""
+        is_byte_level = hasattr(self._slow, "byte_decoder")
+        return (byte_level_bytes if is_byte_level else fallback_bytes)(self.piece(token_id))
 
     def piece(self, token_id: int) -> str:
         """Return the vocabulary entry of an id."""

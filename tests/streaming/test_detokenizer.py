@@ -6,6 +6,7 @@ import codecs
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import example, given, settings
@@ -107,6 +108,33 @@ def test_joined_deltas_are_the_text_after_the_prompt_on_real_tokenizers(
     real: Path, name: str, text: str, random
 ) -> None:
     check_law(real_tokenizer(real / REAL[name]), text, random)
+
+
+def ends_whole(tokenizer: Tokenizer, token_ids: Sequence[int]) -> bool:
+    """Whether no character is left unfinished, by the bytes of the ids."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder.decode(b"".join(tokenizer.token_bytes(i) or b"" for i in token_ids))
+    return not decoder.getstate()[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=400)
+@given(
+    st.lists(st.sampled_from([*ALPHABET, *["\ufffd"] * 12, "\ufffd\ufffd"]), max_size=20).map("".join),
+    st.integers(0, 999),
+)
+@example("See \ufffd\ufffd\ufffd here", 0)
+def test_a_replacement_character_that_was_written_is_text_like_any_other(family: Family, text: str, seed: int) -> None:
+    random = Random(seed)
+    tokenizer = tokenizer_of(family)
+    ids = tokenizer.encode("x" + text)
+    cut = random.randint(1, len(ids))
+    while not ends_whole(tokenizer, ids[:cut]):
+        cut -= 1
+    decode = tokenizer.decoder()
+    detokenizer = StreamingDetokenizer(decode, ids[:cut], tokenizer.special_ids)
+    deltas = in_pieces(detokenizer, ids[cut:], random)
+    assert "".join(deltas) == decode(ids)[len(decode(ids[:cut])) :]
 
 
 def byte_decode(token_ids: Sequence[int]) -> str:
