@@ -21,6 +21,7 @@ __all__ = [
     "ChatPromptMetaLlamaLlama2Chat",
     "ChatTemplatePrompt",
     "ChatlabError",
+    "DriftExplorer",
     "EchoView",
     "LocalEngine",
     "RemoteEngine",
@@ -50,6 +51,7 @@ _HOME = {
     "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
     "ChatTemplatePrompt": "prompts.chat_template",
     "ChatlabError": "errors",
+    "DriftExplorer": "widgets.drift_explorer",
     "EchoView": "widgets.echo_view",
     "LocalEngine": "engines.local",
     "RemoteEngine": "engines.remote",
@@ -97,6 +99,7 @@ if TYPE_CHECKING:
     from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
     from chatlab.widgets.chat_panel import ChatPanel as ChatPanel
+    from chatlab.widgets.drift_explorer import DriftExplorer as DriftExplorer
     from chatlab.widgets.echo_view import EchoView as EchoView
     from chatlab.widgets.revision_view import RevisionView as RevisionView
     from chatlab.widgets.stream_view import StreamView as StreamView
