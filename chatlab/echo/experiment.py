@@ -278,20 +278,17 @@ def _frame(
     import pandas as pd
 
     width = len(strategies)
-    cells = [_cells(turn, strategy) for turn in turns for strategy in strategies]
-    drift, effect, effect_len, first_wrong = zip(*cells, strict=True) if cells else ((), (), (), ())
-    codes = {name: code for code, name in enumerate(EFFECTS)}
-    effect_codes = np.array([codes[name] for name in effect], dtype=int)
+    drift, effect_codes, effect_len, first_wrong = _cells(turns, strategies)
     plans_none = np.tile([strategy.skip_echo_len is None for strategy in strategies], len(turns)).astype(bool)
     columns: dict[str, Any] = {
         "dialogue": _repeated([t.dialogue.id for t in turns], width),
         "turn": np.repeat(np.array([t.number for t in turns], dtype=int), width),
         "strategy": _categorical(np.tile(np.arange(width), len(turns)), [s.name for s in strategies]),
-        "wrong": effect_codes != codes["exact"],
-        "drift": pd.arrays.IntegerArray(np.array(drift, dtype="int32"), plans_none),
+        "wrong": effect_codes != EFFECTS.index("exact"),
+        "drift": pd.arrays.IntegerArray(drift.astype("int32"), plans_none),
         "effect": _categorical(effect_codes, EFFECTS),
-        "effect_len": np.array(effect_len, dtype=int),
-        "first_wrong_offset": np.array(first_wrong, dtype=int),
+        "effect_len": effect_len,
+        "first_wrong_offset": first_wrong,
     }
     for label in sorted({label for t in turns for label in t.dialogue.labels}) if labels is None else labels:
         columns[f"label_{label}"] = _repeated([str(t.dialogue.labels.get(label, "")) for t in turns], width)
@@ -309,7 +306,7 @@ def _frame(
     columns["first_piece_space"] = np.repeat(np.array([carries_space(t.first_piece) for t in turns], dtype=bool), width)
     columns["first_char_blank"] = np.repeat(np.array([t.reply[:1].isspace() for t in turns], dtype=bool), width)
     columns["reply_source"] = _repeated(["model" if t.from_model else "dataset" for t in turns], width)
-    columns |= {name: _repeated([value], len(cells)) for name, value in constants.items()}
+    columns |= {name: _repeated([value], len(effect_codes)) for name, value in constants.items()}
     return pd.DataFrame(columns)
 
 
@@ -328,9 +325,18 @@ def _categorical(codes: Any, names: Sequence[str]) -> pd.Categorical[Any]:
     return pd.Categorical.from_codes(codes, pd.Index(list(names)))
 
 
-def _cells(turn: _Turn, strategy: CutStrategy) -> tuple[int, str, int, int]:
-    """Return drift (0 where the strategy plans no length), effect, effect_len, first_wrong_offset."""
-    case = turn.case
-    outcome = judge(strategy.cut(case), turn.reply.strip() if strategy.strips else turn.reply)
-    drift = len(case.echo) - strategy.skip_echo_len(case) if strategy.skip_echo_len else 0
-    return drift, *outcome
+def _cells(turns: list[_Turn], strategies: list[CutStrategy]) -> Any:
+    """Return drift (0 where the strategy plans no length), effect, effect_len, first_wrong_offset: four flat arrays."""
+    import numpy as np
+
+    cases, replies = [turn.case for turn in turns], [turn.reply for turn in turns]
+    stripped, codes = [reply.strip() for reply in replies], {name: code for code, name in enumerate(EFFECTS)}
+    cells = np.zeros((4, len(turns), len(strategies)), dtype=int)
+    for number, strategy in enumerate(strategies if turns else ()):
+        outcomes = map(judge, map(strategy.cut, cases), stripped if strategy.strips else replies)
+        effect, effect_len, first_wrong = zip(*outcomes, strict=True)
+        skip = strategy.skip_echo_len
+        drift = [len(case.echo) - skip(case) for case in cases] if skip else 0
+        cells[0, :, number] = drift
+        cells[1:, :, number] = [[codes[name] for name in effect], effect_len, first_wrong]
+    return cells.reshape(4, -1)

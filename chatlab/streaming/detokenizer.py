@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import islice
 
 from chatlab.errors import DecodeError
 
@@ -65,14 +64,13 @@ class StreamingDetokenizer:
         self._decode = decode
         self._token_bytes: Callable[[int], bytes | None] = getattr(decode, "token_bytes", _unknown)
         self._special_ids = frozenset(special_ids)
-        last = list(islice((i for i in reversed(prompt_ids) if i not in self._special_ids), SEED_LOOK))[::-1]
-        window = last[-SEED_LEN:]
+        window = self._last(prompt_ids, SEED_LEN)
         shown = self._shown(window)
         if _anchors(shown):  # nearly every prompt: it ends in text, and with a whole character
             self._seed_window, self._seed_pending = (window, shown, len(window)), list[int]()
         else:
             # The ids of a character the prompt leaves unfinished belong to the reply, which completes it.
-            whole, self._seed_pending = self._split_unfinished(last)
+            whole, self._seed_pending = self._split_unfinished(self._last(prompt_ids, SEED_LOOK))
             self._seed_window = self._seed(whole)
         self.clear()
 
@@ -102,6 +100,13 @@ class StreamingDetokenizer:
     def flush(self) -> str:
         """Return what is still held; an unfinished character comes out as U+FFFD."""
         return self._give_up(len(self._pending_ids)) if self._pending_ids else ""
+
+    def _last(self, prompt_ids: Sequence[int], count: int) -> list[int]:
+        """The last visible ids."""
+        last = self._visible(prompt_ids[-2 * count :])  # enough, but where special ids crowd the end
+        if len(last) < count < len(prompt_ids):
+            last = self._visible(prompt_ids)
+        return last[-count:]
 
     def _visible(self, token_ids: Iterable[int]) -> list[int]:
         return [i for i in token_ids if i not in self._special_ids]
