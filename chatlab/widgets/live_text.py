@@ -100,7 +100,7 @@ class LiveText:
     def steps(self, start: int = 0) -> list[Step]:
         """Return the steps from number ``start`` on; what a user wrote came in none."""
         self._read_pending()
-        return [] if self.role == "user" else [self._step(new) for new in self._read[start:]]
+        return self._steps(start)
 
     def delta(self, *, with_steps: bool = False) -> dict[str, Any] | None:
         """Return what is new since the last message, ``None`` when nothing is."""
@@ -126,7 +126,7 @@ class LiveText:
             "held": held,
             "waiting": waiting,
             "steps_start": self._sent_steps,
-            "steps": self.steps(self._sent_steps) if with_steps else [],
+            "steps": self._steps(self._sent_steps) if with_steps else [],
         }
         self._sent_len, self._sent_steps = len(self._text), len(self._read)
         return message
@@ -146,11 +146,15 @@ class LiveText:
             "held": held,
             "waiting": waiting,
             "steps_start": steps_start,
-            "steps": self.steps(steps_start),
+            "steps": self._steps(steps_start),
             "why": self.finish_reason,
             "error": self.error,
             "seconds": self.seconds,
         }
+
+    def _steps(self, start: int) -> list[Step]:
+        """The steps read so far: what is put while a message is made belongs to the next one, text and steps alike."""
+        return [] if self.role == "user" else [self._step(new) for new in self._read[start:]]
 
     def _read_pending(self) -> None:
         """Take what was put; a list's copy and its cut are atomic, so no put is lost between."""

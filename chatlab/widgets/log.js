@@ -162,7 +162,7 @@ class Message {
   }
 
   addSteps(steps) {
-    for (const [id, piece, logprob, special, raw, out, held, why] of steps) {
+    for (const [id, piece, logprob, special, raw, out, held, why] of steps.slice(-STEP_CAP)) {
       const shown = visible(piece || raw);
       const facts = ["id " + (id ?? "none")];
       if (special) facts.push("special token");

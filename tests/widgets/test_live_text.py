@@ -6,6 +6,7 @@ import json
 import zlib
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,3 +123,22 @@ def test_deltas_of_a_stream_say_which_token_waits_and_why() -> None:
     assert all(step.logprob == 0.0 for step in steps if step.token_id is not None)
     assert "".join(step.text for step in steps) == text.text == "Hi 😀<|t"
     assert text.token_len == len(source.token_ids)
+
+
+@pytest.mark.parametrize("with_steps", [False, True])
+@pytest.mark.parametrize("kind", ["full", "delta"])
+def test_what_is_put_while_a_message_is_made_belongs_to_the_next_one(kind: str, with_steps: bool, monkeypatch) -> None:
+    text = LiveText(1, "assistant")
+    held = LiveText._held
+
+    def held_while_more_comes(self: LiveText) -> tuple[str, str]:
+        self.put("late")
+        return held(self)
+
+    monkeypatch.setattr(LiveText, "_held", held_while_more_comes)
+    text.put("early")
+    first = getattr(text, kind)(with_steps=with_steps)
+    assert (first["text"], first["tokens"]) == ("early", 1)
+    assert [step.text for step in first["steps"]] == ["early"] * with_steps
+    second = text.delta(with_steps=with_steps)
+    assert (second["start"], second["text"][:4], second["steps_start"]) == (5, "late", 1)
