@@ -66,15 +66,19 @@ def stream_many(
 
 
 class ManyStream(Iterator[Delta]):
-    """An iterator of the deltas of several replies; see :func:`stream_many`."""
+    """An iterator of the deltas of several replies; see :func:`stream_many`.
+
+    Dropping the last reference ends all rows.
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         """Listen to all runs at once."""
         self.runs = list(runs)
         """One a row, each with its ``text`` so far and its ``stop()``."""
-        self._arrived: SimpleQueue[tuple[Run, Event]] = SimpleQueue()
-        for run in self.runs:
-            run.events.subscribe(partial(_hand_over, self._arrived, run))
+        self._arrived: SimpleQueue[tuple[int, Event]] = SimpleQueue()
+        for row, run in enumerate(self.runs):
+            # By number: the engine holds the sink, and a sink that held the run would keep it from being dropped.
+            run.events.subscribe(partial(_hand_over, self._arrived, row))
 
     @property
     def texts(self) -> list[str]:
@@ -127,7 +131,8 @@ class ManyStream(Iterator[Delta]):
     def _next(self) -> Delta | None:
         try:
             while not all(run.ended for run in self.runs):
-                run, event = self._arrived.get()
+                row, event = self._arrived.get()
+                run = self.runs[row]
                 if not run.ended:  # after a stop string the engine may be some tokens ahead
                     return run.take(event)
         except BaseException:
@@ -138,5 +143,5 @@ class ManyStream(Iterator[Delta]):
         return None
 
 
-def _hand_over(arrived: SimpleQueue[tuple[Run, Event]], run: Run, event: Event) -> None:
-    arrived.put((run, event))
+def _hand_over(arrived: SimpleQueue[tuple[int, Event]], row: int, event: Event) -> None:
+    arrived.put((row, event))

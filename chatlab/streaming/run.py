@@ -10,7 +10,12 @@ from chatlab.streaming.request import Prompt, Request, close_reply
 
 
 class Run:
-    """What every kind of stream is made of: a request under way, and the reply that grows from it."""
+    """What every kind of stream is made of: a request under way, and the reply that grows from it.
+
+    Dropping the last reference cancels the request, so nothing generates for nobody.
+    """
+
+    events: TokenStream
 
     def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None, row: int = 0) -> None:
         """Submit the request."""
@@ -20,10 +25,15 @@ class Run:
         self._prompt = prompt if isinstance(prompt, AbstractChatPrompt) else None
         try:
             self._reply: Reply = request.reply(row)
-            self.events: TokenStream = engine.submit(request.prompt_ids, request.params, seed=seed)
+            self.events = engine.submit(request.prompt_ids, request.params, seed=seed)
         except BaseException:
             close_reply(prompt, request.opened_reply)
             raise
+
+    def __del__(self) -> None:
+        # Not left to the events' own: while they are subscribed to, the engine keeps them alive.
+        if hasattr(self, "events"):
+            self.events.cancel()
 
     @property
     def text(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 
 import pytest
@@ -130,3 +131,15 @@ def test_a_loop_that_ends_in_mid_stream_takes_nothing_down(engine) -> None:
     assert len(stream([6], engine, max_new_tokens=5).result().token_ids) == 5
     assert engine.wait_idle(5)
     del reply
+
+
+def test_dropping_the_last_reference_ends_the_generation() -> None:
+    async def drop(engine: ScriptedEngine) -> None:
+        reply = astream("a", engine, max_new_tokens=2000)
+        await anext(reply)
+        del reply
+        gc.collect()
+        assert engine.wait_idle(5)
+
+    with ScriptedEngine("x" * 2000, delay=0.02) as engine:
+        asyncio.run(drop(engine))

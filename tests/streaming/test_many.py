@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from chatlab.engines.local import LocalEngine
@@ -107,3 +109,12 @@ def test_a_refused_row_leaves_every_history_as_it_was(bad: int, refused_by: str)
 
 def test_no_prompts_give_no_deltas(engine) -> None:
     assert list(stream_many([], engine)) == []
+
+
+def test_dropping_the_last_reference_ends_all_rows() -> None:
+    with ScriptedEngine("x" * 2000, delay=0.02) as engine:
+        rows = stream_many(["a", "b"], engine, max_new_tokens=2000)
+        next(rows)
+        del rows
+        gc.collect()
+        assert engine.wait_idle(5)
