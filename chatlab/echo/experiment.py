@@ -13,7 +13,7 @@ from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carr
 from chatlab.echo.trace import trace_echo
 from chatlab.errors import ChatlabError, DialogueError, EncodeError
 from chatlab.progress.meter import Meter, Reporter, length_of
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 from chatlab.prompts.dialogue import Dialogue, prompts_of
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
@@ -204,7 +204,7 @@ class _Experiment:
         replier = self._replier_of(dialogue)
         asked = []
         for number, prompt in prompts_of(dialogue, self._prompt_class):
-            text, reply = prompt.create_prompt(), dialogue.turns[number - 1].assistant
+            text, reply = prompt_text(prompt), dialogue.turns[number - 1].assistant
             refuse_lone_surrogates(text)
             if replier is None and reply is None:
                 continue

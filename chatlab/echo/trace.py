@@ -12,7 +12,7 @@ from chatlab.echo.causes import Laboratory, read
 from chatlab.echo.edits import Cause, Edit
 from chatlab.errors import EncodeError
 from chatlab.progress.meter import Meter, Reporter, length_of
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -184,7 +184,7 @@ def trace_echo(
     <Cause.NORMALIZER: 'normalizer'>
     """
     reader = as_tokenizer(tokenizer)
-    text = prompt.create_prompt() if isinstance(prompt, AbstractChatPrompt) else prompt
+    text = prompt_text(prompt) if isinstance(prompt, AbstractChatPrompt) else prompt
     if not isinstance(text, str):
         raise EncodeError(f"a prompt is a str or a prompt class instance, not {type(prompt).__name__}")
     reading = read(reader, text, add=add_special_tokens, skip=skip_special_tokens, keep=keep)

@@ -345,6 +345,16 @@ class AbstractChatPrompt:
         return name
 
 
+def prompt_text(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> str:
+    """What ``create_prompt`` gives, when that is text.
+
+    Raises:
+        MessageTypeError: it is not a ``str``, such as the None of a method without ``return``.
+    """
+    text: object = prompt.create_prompt() if opts is None else prompt.create_prompt(opts)
+    return checked_text(text, f"what {type(prompt).__name__}.create_prompt returns")
+
+
 def special_strs(tokenizer: Any) -> tuple[str, ...]:
     """The texts of a tokenizer's special tokens, for transformers' and raw ``tokenizers`` objects."""
     if hasattr(tokenizer, "all_special_tokens"):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chatlab.errors import ControlTokenError
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 from chatlab.prompts.readers import reader_of
 from chatlab.prompts.reading import Reader, Reading, Token
 from chatlab.prompts.spans import MessageSpan, SpannedPrompt, span_prompt
@@ -182,7 +182,7 @@ def _refuse_unlike_neutral(
     def control_ids(text: str, reading: Reading) -> list[int]:
         return [token.token_id for token in reading.added if not _is_unknown(reader, token, text)]
 
-    text, plain = prompt.create_prompt(opts) or "", prompt.with_texts(neutral).create_prompt(opts) or ""
+    text, plain = prompt_text(prompt, opts), prompt_text(prompt.with_texts(neutral), opts)
     control, wanted = control_ids(text, reading), control_ids(plain, reader.read(plain, add))
     if control != wanted:
         raise ControlTokenError(

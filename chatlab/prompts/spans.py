@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from chatlab.errors import ControlTokenError
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 
 # Supplementary private-use planes, less the two noncharacters at the end of each.
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
@@ -60,11 +60,12 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
     """Build the prompt and find its messages; outer whitespace of a message is left out of its span.
 
     Raises:
+        MessageTypeError: ``create_prompt`` returns no ``str``.
         ControlTokenError: there are more messages than marks, tens of thousands.
     """
-    text = prompt.create_prompt(opts) or ""
+    text = prompt_text(prompt, opts)
     marks = _Marks(set(_PRIVATE.findall(text)))
-    marked = prompt.with_texts(marks.mark).create_prompt(opts) or ""
+    marked = prompt_text(prompt.with_texts(marks.mark), opts)
     return SpannedPrompt(text=text, spans=marks.read(marked, text))
 
 

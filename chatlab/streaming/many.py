@@ -44,6 +44,7 @@ def stream_many(
 
     Raises:
         EngineError: one prompt object stands in two rows, which cannot both be its reply.
+        ChatBusy: a stream that has not ended answers one of the prompt objects.
     """
     shared = [prompt for prompt in prompts if isinstance(prompt, AbstractChatPrompt)]
     if len({id(prompt) for prompt in shared}) < len(shared):
@@ -58,7 +59,7 @@ def stream_many(
             runs.append(Run(prompt, engine, request, None if first_seed is None else first_seed + row, row))
     except BaseException:
         for run in runs:
-            run.events.cancel()
+            run.withdraw()
         for prompt, request in zip(prompts, requests, strict=False):
             close_reply(prompt, request.opened_reply)
         raise

@@ -11,7 +11,14 @@ from typing import Any, Literal, TypeGuard, cast
 from chatlab.buffering.scanner import Replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, TokenIdError
+from chatlab.errors import (
+    ContextLengthError,
+    EngineError,
+    GenerationError,
+    MessageTypeError,
+    RoleOrderError,
+    TokenIdError,
+)
 from chatlab.prompts import control_tokens
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
 from chatlab.prompts.chat_template import ChatTemplatePrompt
@@ -73,19 +80,19 @@ def build_request(
     tokenizer = as_tokenizer(tokenizer)
     if _are_messages(prompt):
         prompt = _prompt_of(prompt, tokenizer)
-    opened = isinstance(prompt, AbstractChatPrompt) and _open_reply(prompt)
+    params = _stop_at_special_ids(replace(params, stop=(*params.stop, *_stop_strs(prompt))), tokenizer)
     if isinstance(prompt, AbstractChatPrompt):
-        params = replace(params, stop=(*params.stop, *(prompt.get_stop_strs() or ())))
         replacements = [*_pairs(replacements), *(prompt.get_replacement_when_output() or ())]
-    params = _stop_at_special_ids(params, tokenizer)
     encode = partial(
         encode_prompt,
         tokenizer=tokenizer,
         add_special_tokens=add_special_tokens,
         allow_control_tokens=allow_control_tokens,
     )
+    opened = isinstance(prompt, AbstractChatPrompt) and _open_reply(prompt)
     try:
         prompt_ids, dropped_turns = _fit(prompt, encode, engine, params, overflow)
+        special_ids = hidden_ids(engine, params, tokenizer.special_ids) if skip_special_tokens else frozenset()
     except BaseException:
         close_reply(prompt, opened)
         raise
@@ -94,7 +101,7 @@ def build_request(
         params=params,
         tokenizer=tokenizer,
         replacements=replacements,
-        special_ids=hidden_ids(engine, params, tokenizer.special_ids) if skip_special_tokens else frozenset(),
+        special_ids=special_ids,
         skip_special_tokens=skip_special_tokens,
         dropped_turns=dropped_turns,
         opened_reply=opened,
@@ -194,6 +201,14 @@ def _open_reply(prompt: AbstractChatPrompt) -> bool:
             "there is no question to answer: call add_requester_msg first, or clear_last_message to answer again"
         )
     return False
+
+
+def _stop_strs(prompt: Prompt) -> tuple[str, ...]:
+    """The stops of a prompt class; a lone text would be taken for a list of its characters."""
+    stops = prompt.get_stop_strs() if isinstance(prompt, AbstractChatPrompt) else None
+    if isinstance(stops, str):
+        raise MessageTypeError(f"{type(prompt).__name__}.get_stop_strs must return a list: write [{stops!r}]")
+    return tuple(stops or ())
 
 
 def _stop_at_special_ids(params: SamplingParams, tokenizer: Tokenizer) -> SamplingParams:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from weakref import WeakValueDictionary
+
 from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
-from chatlab.errors import EngineError
+from chatlab.errors import ChatBusy, EngineError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.reply import Delta, Reply, StreamResult
 from chatlab.streaming.request import Prompt, Request, close_reply
+
+# A run keeps its prompt, so no other prompt can have its id while the run is here.
+_ANSWERED: WeakValueDictionary[int, Run] = WeakValueDictionary()
+_ANSWERED_LOCK = threading.Lock()
 
 
 class Run:
@@ -18,15 +25,21 @@ class Run:
     events: TokenStream
 
     def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None, row: int = 0) -> None:
-        """Submit the request."""
+        """Submit the request.
+
+        Raises:
+            ChatBusy: another stream that has not ended answers the same prompt object.
+        """
         self.request = request
         self.error: EngineError | None = None
         """What ended the reply, when the reason is ``error``."""
         self._prompt = prompt if isinstance(prompt, AbstractChatPrompt) else None
         try:
             self._reply: Reply = request.reply(row)
+            self._claim_prompt()
             self.events = engine.submit(request.prompt_ids, request.params, seed=seed)
         except BaseException:
+            self.withdraw()
             close_reply(prompt, request.opened_reply)
             raise
 
@@ -72,6 +85,26 @@ class Run:
             self.events.cancel()
         self._remember(delta)
         return delta
+
+    def _claim_prompt(self) -> None:
+        """See to it that no other stream writes its reply into the same prompt."""
+        if self._prompt is None:
+            return
+        with _ANSWERED_LOCK:
+            other = _ANSWERED.get(id(self._prompt))
+            if other is not None and not other.ended:
+                raise ChatBusy(
+                    "another stream answers this prompt: read it to its end or close() it, or give prompt.copy()"
+                )
+            _ANSWERED[id(self._prompt)] = self
+
+    def withdraw(self) -> None:
+        """Cancel a request that nobody will read, and let go of its prompt as it is."""
+        if hasattr(self, "events"):
+            self.events.cancel()
+        with _ANSWERED_LOCK:
+            if self._prompt is not None and _ANSWERED.get(id(self._prompt)) is self:
+                del _ANSWERED[id(self._prompt)]
 
     def _remember(self, delta: Delta) -> None:
         if self._prompt is not None and (delta.text or delta.finish_reason is not None):

@@ -43,6 +43,7 @@ def stream(
         SamplingError: a parameter is unknown or out of its bounds.
         ContextLengthError: the prompt does not fit.
         RoleOrderError: the prompt class holds no question to answer.
+        ChatBusy: another stream that has not ended answers the same prompt object.
         GenerationError: while iterating, after the last delta: the model or the decoder raised.
     """
     return TextStream(prompt, engine, build_request(prompt, engine, params, **options), seed)

@@ -17,10 +17,21 @@ from hypothesis import strategies as st
 
 from chatlab.engines.local import LocalEngine
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineError, GenerationError, RoleOrderError, SamplingError, TokenIdError
+from chatlab.errors import (
+    BufferingError,
+    ChatBusy,
+    ContextLengthError,
+    EngineError,
+    GenerationError,
+    MessageTypeError,
+    RoleOrderError,
+    SamplingError,
+    TokenIdError,
+)
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.streaming.many import stream_many
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
@@ -139,6 +150,63 @@ def test_a_refused_request_leaves_the_history_as_it_was() -> None:
     with pytest.raises(ContextLengthError):
         stream(prompt, ScriptedEngine("x"), overflow="drop_turns")
     assert [c.message for c in prompt.get_history()] == ["x" * 2000]
+
+
+class Stopping(Plain):
+    """A prompt class with whatever stops, texts and replacements it is told."""
+
+    def __init__(self, stops=(), text="Q", replacements=()):
+        super().__init__()
+        self.stops, self.text, self.replacements = stops, text, replacements
+        self.add_requester_msg("Hi")
+
+    def create_prompt(self, opts=None):
+        return self.text
+
+    def get_stop_strs(self):
+        return self.stops
+
+    def get_replacement_when_output(self):
+        return self.replacements
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error", "says"),
+    [
+        (Stopping(stops="</s>"), MessageTypeError, r"Stopping.get_stop_strs must return a list: write \['</s>'\]"),
+        (Stopping(stops=[""]), SamplingError, "non-empty"),
+        (Stopping(replacements=[("", "x")]), BufferingError, "empty"),
+        (Stopping(text=None), MessageTypeError, "Stopping.create_prompt returns must be a str, not NoneType"),
+    ],
+)
+def test_a_prompt_class_that_gives_what_is_no_prompt_is_refused(prompt: Stopping, error, says: str) -> None:
+    engine = ScriptedEngine("yes sir")
+    for begin in (lambda: stream(prompt, engine), lambda: stream_many(["x", prompt], engine)):
+        with pytest.raises(error, match=says):
+            begin()
+        assert [c.message for c in prompt.get_history()] == ["Hi"]
+    assert engine.wait_idle(5)
+
+
+def test_one_prompt_is_answered_by_one_stream_at_a_time() -> None:
+    engine = ScriptedEngine(["one", "two", "three", "four"])
+    prompt, other = asked("Hi"), asked("Ho")
+    first = stream(prompt, engine)
+    refused = []  # kept, as a notebook keeps the last traceback
+    for begin in (lambda: stream(prompt, engine), lambda: stream_many([other, prompt], engine)):
+        with pytest.raises(ChatBusy, match="close") as caught:
+            begin()
+        refused.append(caught)
+    assert first.result().text == prompt.get_responder_last_msg() == "one"
+    assert [c.message for c in other.get_history()] == ["Ho"]
+    other_reply = stream(other, engine).result().text
+    assert other.get_responder_last_msg() == other_reply
+    prompt.clear_last_message()
+    stream(prompt, engine).close()
+    prompt.clear_last_message()
+    left = stream(prompt, engine)
+    del left
+    assert stream(prompt, engine).result().text == prompt.get_responder_last_msg()
 
 
 def test_ids_may_be_any_integers_and_nothing_else() -> None:
