@@ -11,10 +11,10 @@ from chatlab.echo.cut import EFFECTS, STRATEGIES, CutCase, CutStrategy, cut_exac
 from chatlab.echo.edits import Cause
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carries_space
 from chatlab.echo.trace import trace_echo
-from chatlab.errors import ChatlabError, DialogueError, EncodeError
+from chatlab.errors import ChatlabError, DialogueError, EncodeError, TemplateError
 from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
-from chatlab.prompts.dialogue import Dialogue, prompts_of
+from chatlab.prompts.dialogue import Dialogue, new_prompt, prompts_of
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -57,8 +57,9 @@ def measure_drift(
         progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
-        DialogueError: a dialogue cannot be measured, and there is no ``on_bad``.
-        PromptError: the prompt class lacks a method that is needed.
+        DialogueError: a dialogue cannot be measured, such as one that a chat template refuses, and there is no
+            ``on_bad``.
+        PromptError: the prompt class makes no prompt, or lacks a method that is needed.
     """
     frames = iter_drift(
         dialogues,
@@ -185,6 +186,7 @@ class _Experiment:
         on_bad: Callable[[ChatlabError], None] | None,
     ) -> None:
         self._tokenizer, self._prompt_class, self._start, self._on_bad = tokenizer, prompt_class, reply_start, on_bad
+        new_prompt(prompt_class)  # a class that makes no prompt is no fault of a dialogue
         self._replier_of = _replier_of(replies)
         self._continuations = Continuations(tokenizer)
 
@@ -193,7 +195,7 @@ class _Experiment:
         for dialogue in dialogues:
             try:
                 asked += self._asked(dialogue)
-            except (DialogueError, EncodeError) as error:
+            except (DialogueError, EncodeError, TemplateError) as error:
                 named = DialogueError(f"dialogue {dialogue.id!r}: {error}")
                 if self._on_bad is None:
                     raise named from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -11,8 +12,9 @@ from chatlab.echo.cut import STRATEGIES
 from chatlab.echo.edits import Cause
 from chatlab.echo.experiment import BATCH_LEN, concat_frames, iter_drift, measure_drift
 from chatlab.embedded import dialogues_path, tokenizer_path
-from chatlab.errors import ChatlabError, DialogueError, PromptError
+from chatlab.errors import ChatlabError, DialogueError, PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.dialogue import Dialogue, Turn, read_dialogues
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.interface import Tokenizer
@@ -141,6 +143,30 @@ def test_a_bad_dialogue_is_named_or_left_out(legacy: Tokenizer) -> None:
     table = measure_drift([bad, good], ChatPromptMetaLlamaLlama2Chat, legacy, on_bad=left_out.append)
     assert set(table.dialogue) == {"good"}
     assert len(left_out) == 1
+
+
+def test_a_dialogue_that_the_template_refuses_is_named_or_left_out(legacy: Tokenizer) -> None:
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}{{ '<s>' + m['role'] + m['content'] }}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
+    )
+
+    def prompt_class() -> ChatTemplatePrompt:
+        return ChatTemplatePrompt(tokenizer_path("llama2-style/legacy"), chat_template=template)
+
+    turns = (Turn(user="a", assistant="b"),)
+    good, refused = Dialogue(id="good", turns=turns), Dialogue(id="refused", turns=turns, system="Be brief")
+    with pytest.raises(DialogueError, match="'refused'.*System role not supported"):
+        measure_drift([good, refused], prompt_class, legacy)
+    left_out: list[ChatlabError] = []
+    table = measure_drift([good, refused], prompt_class, legacy, on_bad=left_out.append)
+    assert set(table.dialogue) == {"good"}
+    assert ["'refused'" in str(error) for error in left_out] == [True]
+
+
+def test_a_class_without_a_template_is_no_fault_of_the_dialogues(legacy: Tokenizer, tmp_path: Path) -> None:
+    with pytest.raises(TemplateError):
+        measure_drift([], lambda: ChatTemplatePrompt(tmp_path), legacy, on_bad=lambda error: None)
 
 
 def test_a_last_turn_without_an_answer_needs_a_model(legacy: Tokenizer) -> None:
