@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from chatlab.echo.cut import EFFECTS, STRATEGIES, CutCase, CutStrategy, cut_exactly, first_difference, judge
 from chatlab.echo.edits import Cause
@@ -14,7 +15,7 @@ from chatlab.echo.trace import trace_echo
 from chatlab.errors import ChatlabError, DialogueError, EncodeError, TemplateError
 from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
-from chatlab.prompts.dialogue import Dialogue, new_prompt, prompts_of
+from chatlab.prompts.dialogue import Dialogue, new_prompt, prompts_of, read_dialogues
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -32,7 +33,7 @@ Replies = Literal["dataset"] | Replier | Callable[[Dialogue], Replier | None]
 
 
 def measure_drift(
-    dialogues: Iterable[Dialogue],
+    dialogues: Iterable[Dialogue] | str | Path,
     prompt_class: PromptClass,
     tokenizer: Any,
     *,
@@ -46,7 +47,7 @@ def measure_drift(
     """Return one row a (dialogue, turn, strategy): the drift, and what the cut does to the reply.
 
     Args:
-        dialogues: read them with ``read_dialogues``; a turn without an answer is measured only with a model.
+        dialogues: the dialogues, or the path of a file that ``read_dialogues`` reads; a turn without an answer is measured only with a model.
         prompt_class: a prompt class; each turn's prompt is its text up to that turn's question.
         tokenizer: whatever :func:`trace_echo` takes.
         replies: ``"dataset"``, or a model that answers; a function of the dialogue may choose per dialogue.
@@ -92,7 +93,7 @@ def concat_frames(frames: Iterable[pd.DataFrame]) -> pd.DataFrame:
 
 
 def iter_drift(
-    dialogues: Iterable[Dialogue],
+    dialogues: Iterable[Dialogue] | str | Path,
     prompt_class: PromptClass,
     tokenizer: Any,
     *,
@@ -118,10 +119,13 @@ def iter_drift(
         on_bad: as there.
         progress: as there.
     """
+    if reply_start not in get_args(ReplyStart):
+        raise ChatlabError(f"reply_start must be one of {', '.join(get_args(ReplyStart))}, not {reply_start!r}")
     reader = as_tokenizer(tokenizer)
     chosen = chosen_strategies(strategies)
     experiment = _Experiment(reader, prompt_class, replies, reply_start, on_bad)
     constants = {"tokenizer": reader.name, "loader": reader.loader, "versions": versions_text(reader.versions)}
+    dialogues = _readable(dialogues, on_bad)
     stream = iter(dialogues)
     batch_len = BATCH_LEN if replies == "dataset" else MODEL_BATCH_LEN
     with Meter(progress, "measuring", "dialogues", length_of(dialogues)) as meter:
@@ -131,6 +135,16 @@ def iter_drift(
                 causes = [trace_echo(reader, turn.case.prompt_text).cause_counts() for turn in turns] if trace else None
                 yield _frame(turns, chosen, constants, labels, causes)
             meter.advance(len(batch))
+
+
+def _readable(
+    dialogues: Iterable[Dialogue] | str | Path, on_bad: Callable[[ChatlabError], None] | None
+) -> Iterable[Dialogue]:
+    if isinstance(dialogues, str | Path):
+        return read_dialogues(dialogues, skip_bad=on_bad is not None, on_bad=on_bad)
+    if isinstance(dialogues, Mapping) or not isinstance(dialogues, Iterable):
+        raise DialogueError(f"dialogues are a list of Dialogue or the path of a file, not {type(dialogues).__name__}")
+    return dialogues
 
 
 def chosen_strategies(names: Sequence[str]) -> list[CutStrategy]:
@@ -193,6 +207,8 @@ class _Experiment:
     def turns(self, dialogues: Sequence[Dialogue]) -> list[_Turn]:
         asked: list[_Asked] = []
         for dialogue in dialogues:
+            if not isinstance(dialogue, Dialogue):
+                raise DialogueError(f"{dialogue!r:.80} is no Dialogue: read it with Dialogue.from_dict(data)")
             try:
                 asked += self._asked(dialogue)
             except (DialogueError, EncodeError, TemplateError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -181,3 +182,21 @@ def test_unusable_arguments_are_typed_errors(legacy: Tokenizer, dialogues: list[
         measure_drift(dialogues, AbstractChatPrompt, legacy)
     with pytest.raises(ChatlabError, match="replies are"):
         measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, legacy, replies=3)  # type: ignore[arg-type]
+    with pytest.raises(ChatlabError, match="reply_start must be one of word, space, bare"):
+        measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, legacy, reply_start="zzz")  # type: ignore[arg-type]
+    data = dialogues[0].to_dict()
+    for wrong, says in ([data], "from_dict"), (data, "not dict"), (None, "NoneType"), (dialogues[0], "not Dialogue"):
+        with pytest.raises(DialogueError, match=says):
+            measure_drift(wrong, ChatPromptMetaLlamaLlama2Chat, legacy)  # type: ignore[arg-type]
+
+
+def test_a_path_of_dialogues_is_read(legacy: Tokenizer, dialogues: list[Dialogue], tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    lines = [json.dumps(dialogue.to_dict()) for dialogue in dialogues[:5]]
+    path.write_text("\n".join([*lines[:3], "no JSON", *lines[3:]]), encoding="utf-8")
+    with pytest.raises(DialogueError, match="some.jsonl, line 4"):
+        measure_drift(path, ChatPromptMetaLlamaLlama2Chat, legacy)
+    left_out: list[ChatlabError] = []
+    table = measure_drift(str(path), ChatPromptMetaLlamaLlama2Chat, legacy, on_bad=left_out.append)
+    assert table.equals(measure_drift(dialogues[:5], ChatPromptMetaLlamaLlama2Chat, legacy))
+    assert len(left_out) == 1
