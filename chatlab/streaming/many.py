@@ -49,8 +49,7 @@ def stream_many(
     shared = [prompt for prompt in prompts if isinstance(prompt, AbstractChatPrompt)]
     if len({id(prompt) for prompt in shared}) < len(shared):
         raise EngineError("one prompt object stands in two rows: give each row its own prompt.copy()")
-    params = params or SamplingParams()
-    first_seed = params.seed if seed is None else seed
+    first_seed = params.seed if seed is None and isinstance(params, SamplingParams) else seed
     requests: list[Request] = []
     runs: list[Run] = []
     try:

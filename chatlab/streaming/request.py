@@ -16,7 +16,9 @@ from chatlab.errors import (
     EngineError,
     GenerationError,
     MessageTypeError,
+    PromptError,
     RoleOrderError,
+    SamplingError,
     TokenIdError,
 )
 from chatlab.prompts import control_tokens
@@ -71,9 +73,8 @@ def build_request(
     **sampling: Any,
 ) -> Request:
     """Settle a request; the arguments are those of :func:`chatlab.streaming.stream.stream`."""
-    params = params or SamplingParams()
-    if sampling:
-        params = SamplingParams.from_dict(params.to_dict() | sampling)
+    _check_kinds(prompt, engine)
+    params = _settled(params, sampling)
     tokenizer = engine.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
         raise EngineError(f"this {type(engine).__name__} has no tokenizer: build it with one, or give tokenizer=")
@@ -106,6 +107,34 @@ def build_request(
         dropped_turns=dropped_turns,
         opened_reply=opened,
     )
+
+
+def _check_kinds(prompt: object, engine: object) -> None:
+    """Refuse what is neither prompt nor engine, above all bytes and mappings, which would pass for lists."""
+    if not callable(getattr(engine, "submit", None)):
+        kind = type(engine).__name__
+        raise EngineError(f"an engine is needed, not {kind}: wrap a model, as in LocalEngine(model, tokenizer)")
+    if isinstance(prompt, AbstractChatPrompt | str):
+        return
+    lists = hasattr(prompt, "__len__") and hasattr(prompt, "__getitem__")  # arrays and tensors, too
+    if not lists or isinstance(prompt, type | Mapping | bytes | bytearray | memoryview):
+        name = f"the class {prompt.__name__} itself" if isinstance(prompt, type) else type(prompt).__name__
+        raise PromptError(
+            "a prompt is a str, a list of messages, a list of token ids, or an object of a prompt class with its "
+            f"history, not {name}"
+        )
+
+
+def _settled(params: object, sampling: Mapping[str, Any]) -> SamplingParams:
+    """The parameters with those given by name; ``None`` stops at nothing."""
+    params = SamplingParams() if params is None else params
+    if not isinstance(params, SamplingParams):
+        raise SamplingError(
+            f"params must be a SamplingParams, not {type(params).__name__}: give single fields by name, as in "
+            "temperature=0"
+        )
+    named = {name: () if value is None and name in ("stop", "stop_ids") else value for name, value in sampling.items()}
+    return SamplingParams.from_dict(params.to_dict() | named) if named else params
 
 
 def close_reply(prompt: Prompt | None, opened: bool) -> None:

@@ -40,6 +40,7 @@ def stream(
             allows, where the default is an error; and the fields of ``SamplingParams``.
 
     Raises:
+        PromptError: ``prompt`` is none, or its class returns what is no text.
         SamplingError: a parameter is unknown or out of its bounds.
         ContextLengthError: the prompt does not fit.
         RoleOrderError: the prompt class holds no question to answer.

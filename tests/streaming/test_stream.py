@@ -24,6 +24,7 @@ from chatlab.errors import (
     EngineError,
     GenerationError,
     MessageTypeError,
+    PromptError,
     RoleOrderError,
     SamplingError,
     TokenIdError,
@@ -216,6 +217,37 @@ def test_ids_may_be_any_integers_and_nothing_else() -> None:
     assert engine.prompts == [[65, 66], [65, 66]]
     with pytest.raises(TokenIdError, match="no integer"):
         stream([65, "b"], engine)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (None, "NoneType"),
+        (b"abc", "bytes"),
+        ({"role": "user", "content": "Hi"}, "dict"),
+        ((i for i in [65]), "generator"),
+        ({65}, "set"),
+        (Plain, "the class Plain itself"),
+    ],
+)
+def test_what_is_no_prompt_is_refused_by_its_kind(wrong, says: str) -> None:
+    engine = ScriptedEngine("x")
+    for begin in (lambda: stream(wrong, engine), lambda: stream_many([wrong], engine)):
+        with pytest.raises(PromptError, match=f"a prompt is a str.*not {says}"):
+            begin()
+    assert engine.prompts == []
+
+
+def test_params_and_engines_of_another_kind_are_refused(model) -> None:
+    engine = ScriptedEngine("x")
+    with pytest.raises(SamplingError, match="must be a SamplingParams, not dict"):
+        stream("x", engine, {})
+    with pytest.raises(SamplingError, match="must be a SamplingParams, not dict"):
+        stream_many(["x"], engine, {"seed": 3})
+    with pytest.raises(EngineError, match=r"not LlamaForCausalLM: wrap a model, as in LocalEngine\(model, tokenizer\)"):
+        stream("x", model)
+    params = SamplingParams(stop=["x"])
+    assert stream("x", engine, params, stop=None, stop_ids=None).result().text == "x"
 
 
 def test_an_engine_without_a_tokenizer_says_so(model) -> None:
