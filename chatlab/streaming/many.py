@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
 from queue import SimpleQueue
@@ -68,13 +69,15 @@ def stream_many(
 class ManyStream(Iterator[Delta]):
     """An iterator of the deltas of several replies; see :func:`stream_many`.
 
-    Dropping the last reference ends all rows.
+    Dropping the last reference ends all rows. Several threads may read it: each delta goes to one of them, and all
+    see the end.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         """Listen to all runs at once."""
         self.runs = list(runs)
         """One a row, each with its ``text`` so far and its ``stop()``."""
+        self._reading = threading.RLock()
         self._arrived: SimpleQueue[tuple[int, Event]] = SimpleQueue()
         for row, run in enumerate(self.runs):
             # By number: the engine holds the sink, and a sink that held the run would keep it from being dropped.
@@ -129,18 +132,19 @@ class ManyStream(Iterator[Delta]):
         self.close()
 
     def _next(self) -> Delta | None:
-        try:
-            while not all(run.ended for run in self.runs):
-                row, event = self._arrived.get()
-                run = self.runs[row]
-                if not run.ended:  # after a stop string the engine may be some tokens ahead
-                    return run.take(event)
-        except BaseException:
-            self.close()
-            raise
-        for run in self.runs:
-            run.raise_error()
-        return None
+        with self._reading:
+            try:
+                while not all(run.ended for run in self.runs):
+                    row, event = self._arrived.get()
+                    run = self.runs[row]
+                    if not run.ended:  # after a stop string the engine may be some tokens ahead
+                        return run.take(event)
+            except BaseException:
+                self.close()
+                raise
+            for run in self.runs:
+                run.raise_error()
+            return None
 
 
 def _hand_over(arrived: SimpleQueue[tuple[int, Event]], row: int, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -61,7 +62,14 @@ def astream(
 
 
 class TextStream(Run, Iterator[Delta]):
-    """An iterator of deltas; see :func:`stream`."""
+    """An iterator of deltas; see :func:`stream`.
+
+    Several threads may read it: each delta goes to one of them, and all see the end.
+    """
+
+    def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None) -> None:
+        super().__init__(prompt, engine, request, seed)
+        self._reading = threading.RLock()
 
     def __iter__(self) -> Iterator[Delta]:
         # A generator of its own, because Python closes it when the loop is left; the object itself lives on.
@@ -97,22 +105,27 @@ class TextStream(Run, Iterator[Delta]):
         self.close()
 
     def _next(self) -> Delta | None:
-        if self.ended:
-            self.raise_error()
-            return None
-        try:
-            return self.take(next(self.events))
-        except BaseException:  # an interrupt above all: nobody reads on, so nothing may run on
-            self.close()
-            raise
+        with self._reading:
+            if self.ended:
+                self.raise_error()
+                return None
+            try:
+                return self.take(next(self.events))
+            except BaseException:  # an interrupt above all: nobody reads on, so nothing may run on
+                self.close()
+                raise
 
 
 class AsyncTextStream(Run):
-    """An asynchronous iterator of deltas; see :func:`astream`. It needs a running event loop from its first use."""
+    """An asynchronous iterator of deltas; see :func:`astream`. It needs a running event loop from its first use.
+
+    Several tasks of that loop may read it: each delta goes to one of them, and all see the end.
+    """
 
     def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None) -> None:
         super().__init__(prompt, engine, request, seed)
         self._arrived: asyncio.Queue[Event] | None = None
+        self._reading = asyncio.Lock()
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
         try:
@@ -150,14 +163,15 @@ class AsyncTextStream(Run):
         await self.aclose()
 
     async def _anext(self) -> Delta | None:
-        if self.ended:
-            self.raise_error()
-            return None
-        try:
-            return self.take(await self._queue().get())
-        except BaseException:  # a cancelled task above all
-            self.cut()
-            raise
+        async with self._reading:
+            if self.ended:
+                self.raise_error()
+                return None
+            try:
+                return self.take(await self._queue().get())
+            except BaseException:  # a cancelled task above all
+                self.cut()
+                raise
 
     def _queue(self) -> asyncio.Queue[Event]:
         if self._arrived is None:

@@ -143,3 +143,13 @@ def test_dropping_the_last_reference_ends_the_generation() -> None:
 
     with ScriptedEngine("x" * 2000, delay=0.02) as engine:
         asyncio.run(drop(engine))
+
+
+def test_two_tasks_may_read_one_stream() -> None:
+    async def read(engine: ScriptedEngine) -> list[str]:
+        reply = astream("a", engine)
+        results = await asyncio.wait_for(asyncio.gather(reply.result(), reply.result()), 10)
+        return [result.text for result in results]
+
+    with ScriptedEngine("one and two", delay=0.01) as engine:
+        assert asyncio.run(read(engine)) == ["one and two"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 
 import pytest
 
@@ -118,3 +119,22 @@ def test_dropping_the_last_reference_ends_all_rows() -> None:
         del rows
         gc.collect()
         assert engine.wait_idle(5)
+
+
+@pytest.mark.parametrize(
+    ("begin", "texts"),
+    [
+        (lambda engine: stream("a", engine).result, lambda result: [result.text]),
+        (lambda engine: stream_many(["a", "b"], engine).results, lambda results: [r.text for r in results]),
+    ],
+)
+def test_two_threads_may_read_one_stream(begin, texts) -> None:
+    with ScriptedEngine("one and two", delay=0.01) as engine:
+        read, found = begin(engine), []
+        readers = [threading.Thread(target=lambda: found.append(texts(read())), daemon=True) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(10)
+    assert len(found) == 2
+    assert {text for result in found for text in result} == {"one and two"}
