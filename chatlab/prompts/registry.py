@@ -92,7 +92,7 @@ def prompt_for(model: Any) -> PromptChoice:
     then control tokens that only one family has, which is a guess and says so.
 
     Args:
-        model: a hub id such as ``mistralai/Mistral-7B-Instruct-v0.3``, or a tokenizer.
+        model: a hub id such as ``mistralai/Mistral-7B-Instruct-v0.3``, or a tokenizer, also one of ``load_tokenizer``.
 
     Raises:
         PromptError: nothing fits.
@@ -108,6 +108,7 @@ def prompt_for(model: Any) -> PromptChoice:
                 f"or choose one with prompt_class(name): {', '.join(sorted(FORMATS))}"
             )
         return choice
+    model = getattr(model, "wrapped", None) or model
     choice = _by_template(model) or _by_id(_name_of(model)) or _by_control_token(model)
     if choice is None:
         raise PromptError(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from transformers import AutoTokenizer
 
+from chatlab.embedded import tokenizer_path
 from chatlab.errors import PromptError
 from chatlab.prompts.registry import ALIASES, FORMATS, prompt_class, prompt_for
+from chatlab.tokenizers.load import load_tokenizer
 from tests.prompts.test_formats import GOLDENS
 
 
@@ -59,3 +62,14 @@ def test_a_class_is_found_by_format_short_or_class_name():
     assert all(prompt_class(alias) is FORMATS[name] for alias, name in ALIASES.items())
     with pytest.raises(PromptError, match="no prompt format is called 'gpt'"):
         prompt_class("gpt")
+
+
+def test_a_loaded_tokenizer_gives_the_chat_template_that_it_wraps(tmp_path):
+    inner = AutoTokenizer.from_pretrained(tokenizer_path("llama2-style/legacy"))
+    inner.chat_template = "{% for m in messages %}{{ '<s>' + m['content'] }}{% endfor %}"
+    inner.save_pretrained(tmp_path)
+    choice = prompt_for(load_tokenizer(tmp_path, loader="transformers"))
+    assert choice.name == "chat_template"
+    prompt = choice()
+    prompt.add_requester_msg("Hi")
+    assert prompt.create_prompt() == "<s>Hi"
