@@ -171,11 +171,11 @@ class AbstractChatPrompt:
 
     def get_history(self, opts: Mapping[str, Any] | None = None) -> list[ChatContent]:
         """The messages that the prompt shows as they were said, oldest first; ``opts`` as for ``get_contents``."""
-        contents = self._contents[:-1] if opts and opts.get("omit_last_message") else list(self._contents)
+        contents = list(self._contents)
         if self.prompt_ttl is PromptTTL.SINGLE_TURN:
             asked = [index for index, content in enumerate(contents) if content.role_type is RoleType.REQUESTER]
             contents = contents[asked[-1] :] if asked else contents
-        return contents
+        return contents[:-1] if opts and opts.get("omit_last_message") else contents
 
     def _with_system_prompt(self, contents: list[ChatContent]) -> list[ChatContent]:
         """``contents``, which may be changed, with the plain system text in its place."""

@@ -14,6 +14,7 @@ from chatlab import AbstractChatPrompt, ChatPromptMetaLlamaLlama2Chat, RoleType
 from chatlab.errors import ChatlabError, MessageTypeError, PromptError, RoleOrderError
 from chatlab.prompts.base import PromptTTL
 from chatlab.prompts.llama2 import SYSTEM_PROMPT
+from chatlab.prompts.registry import FORMATS
 
 TITANIC = json.loads(Path(__file__).with_name("titanic.json").read_text(encoding="utf-8"))
 
@@ -114,6 +115,27 @@ def test_single_turn_mode_shows_the_last_question_only():
     assert prompt.get_turn() == 2
     prompt.set_prompt_ttl(PromptTTL.MULTI_TURN)
     assert prompt.create_prompt() == "<human>: a\n<bot>: b\n<human>: c\n<bot>:"
+
+
+def test_single_turn_mode_without_its_last_message_shows_no_earlier_turn():
+    prompt = ChatPromptMetaLlamaLlama2Chat()
+    prompt.add_requester_msg("Hi")
+    prompt.add_responder_msg("A long answer of an earlier turn")
+    prompt.add_requester_msg("Who?")
+    whole = prompt.get_skip_len()
+    prompt.set_prompt_ttl(PromptTTL.SINGLE_TURN)
+    assert prompt.get_history({"omit_last_message": True}) == []
+    assert prompt.get_skip_len(omit_last_message=True) <= prompt.get_skip_len() < whole
+    prompt.add_responder_msg(None)
+    assert [c.message for c in prompt.get_history({"omit_last_message": True})] == ["Who?"]
+
+
+def test_no_format_needs_a_message_where_the_last_one_is_left_out():
+    for prompt_class in FORMATS.values():
+        prompt = prompt_class()
+        prompt.set_prompt_ttl(PromptTTL.SINGLE_TURN)
+        prompt.add_requester_msg("Who?")
+        assert prompt.get_skip_len(omit_last_message=True) <= prompt.get_skip_len()
 
 
 def test_a_new_name_reaches_the_messages_that_are_there():
