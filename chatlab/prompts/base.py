@@ -322,12 +322,18 @@ class AbstractChatPrompt:
         if data.get("prompt_class") != type(self).__name__:
             raise PromptError(f"these data are of {data.get('prompt_class')!r}, not of {type(self).__name__}")
         try:
-            self.system, self.requester, self.responder = data["system"], data["requester"], data["responder"]
-            self.chat_mode, self.prompt_ttl = data["chat_mode"], PromptTTL(data["prompt_ttl"])
-            self._system_prompt, self._next_message_id = data["system_prompt"], data["next_message_id"]
-            self._contents = [ChatContent(**{**c, "role_type": RoleType(c["role_type"])}) for c in data["contents"]]
+            texts = {name: checked_text(data[name], name) for name in ("system", "requester", "responder")}
+            system_prompt, chat_mode, next_id = data["system_prompt"], data["chat_mode"], data["next_message_id"]
+            if system_prompt is not None:
+                checked_text(system_prompt, "system_prompt")
+            if not isinstance(chat_mode, bool) or type(next_id) is not int:
+                raise TypeError("chat_mode is a bool and next_message_id an int")
+            prompt_ttl, contents = PromptTTL(data["prompt_ttl"]), [_content(c) for c in data["contents"]]
         except (KeyError, TypeError, ValueError) as error:
             raise PromptError(f"not the data of a {type(self).__name__}: {error!r}") from error
+        self.system, self.requester, self.responder = texts["system"], texts["requester"], texts["responder"]
+        self.chat_mode, self.prompt_ttl, self._system_prompt = chat_mode, prompt_ttl, system_prompt
+        self._contents, self._next_message_id = contents, next_id
 
     def _append(self, role_type: RoleType, role_name: str, message: str | None) -> int:
         message_id = self._next_message_id
@@ -343,6 +349,16 @@ class AbstractChatPrompt:
         checked_text(name, "a role name")
         self._contents = [replace(c, role_name=name) if c.role_type is role_type else c for c in self._contents]
         return name
+
+
+def _content(data: Mapping[str, Any]) -> ChatContent:
+    content = ChatContent(**{**data, "role_type": RoleType(data["role_type"])})
+    checked_text(content.role_name, "a role name")
+    if content.message is not None or content.role_type is not RoleType.RESPONDER:
+        checked_text(content.message, f"a {content.role_type.value} message")
+    if type(content.message_id) is not int:
+        raise TypeError(f"message_id is an int, not {content.message_id!r}")
+    return content
 
 
 def prompt_text(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> str:

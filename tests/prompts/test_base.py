@@ -300,3 +300,28 @@ def test_data_of_another_class_or_broken_data_are_a_typed_error():
     del data["system"]
     with pytest.raises(PromptError, match="'system'"):
         DocumentedStyle.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"system": 5},
+        {"requester": None},
+        {"system_prompt": 5},
+        {"chat_mode": "yes"},
+        {"next_message_id": "4"},
+        {"contents": [{"message": 5}]},
+        {"contents": [{"message": None}]},
+        {"contents": [{"role_name": 5}]},
+        {"contents": [{"message_id": "1"}]},
+        {"contents": 5},
+    ],
+)
+def test_data_of_a_wrong_type_are_a_typed_error(change):
+    prompt = ChatPromptMetaLlamaLlama2Chat()
+    prompt.add_requester_msg("Hi")
+    data = json.loads(json.dumps(prompt.to_dict()))
+    if isinstance(change.get("contents"), list):
+        change = {"contents": [{**data["contents"][0], **change["contents"][0]}]}
+    with pytest.raises(PromptError, match="not the data of a ChatPromptMetaLlamaLlama2Chat"):
+        ChatPromptMetaLlamaLlama2Chat.from_dict({**data, **change})
