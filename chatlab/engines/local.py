@@ -17,7 +17,7 @@ from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, c
 from chatlab.engines.processors import Sampler
 from chatlab.engines.rows import RowDecoder, lock_of
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import EngineClosed
+from chatlab.errors import EngineClosed, EngineError
 from chatlab.tokenizers.load import as_tokenizer
 
 PREFILL_CHUNK_LEN = 256
@@ -65,8 +65,15 @@ class LocalEngine(Engine):
                 that work at once should share the cores: 1 each where there are as many engines.
 
         Raises:
-            EngineError: the model cannot be decoded in rows.
+            EngineError: the model cannot be decoded in rows, or a number is below 1.
         """
+        for name, number in (
+            ("decode_rows", decode_rows),
+            ("prefill_chunk_len", prefill_chunk_len),
+            ("torch_threads", torch_threads),
+        ):
+            if number is not None and (type(number) is not int or number < 1):
+                raise EngineError(f"{name} must be a whole number of 1 or more, not {number!r}")
         self.model = model.to(device).eval() if device is not None else model.eval()
         self.device = self.model.device
         self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
@@ -108,11 +115,11 @@ class LocalEngine(Engine):
         with self._lock:
             if self._closed:
                 raise EngineClosed("this LocalEngine was closed: build a new one around the same model")
-            self._requests.append(request)
             if not self._working:
-                self._working = True
                 self._worker = threading.Thread(target=self._work, name="chatlab-local-engine", daemon=True)
-                self._worker.start()
+                self._worker.start()  # it waits for the lock; should it not start, nothing waits for it
+                self._working = True
+            self._requests.append(request)
         return TokenStream(request.emitter, prompt_len=len(token_ids), seed=seed)
 
     @property
@@ -147,8 +154,18 @@ class LocalEngine(Engine):
         logits: torch.Tensor = outputs.logits[:, -1].float()
         return logits
 
-    @torch.inference_mode()
     def _work(self) -> None:
+        """Take turns until no request is left; a fault of the worker's own ends them all, and the next one begins anew."""
+        try:
+            self._take_turns()
+        except BaseException as error:
+            with self._lock:
+                requests, self._requests, self._working = self._requests, [], False
+            for request in requests:
+                request.emitter.end("error", error)
+
+    @torch.inference_mode()
+    def _take_turns(self) -> None:
         if self._torch_threads is not None:
             torch.set_num_threads(self._torch_threads)
         self._threads = torch.get_num_threads()

@@ -15,7 +15,7 @@ from chatlab.engines import local
 from chatlab.engines.engine import EndEvent, TokenEvent
 from chatlab.engines.local import LocalEngine, end_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineClosed, GenerationError, TokenIdError
+from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError, TokenIdError
 from chatlab.testing import tiny_llama
 from tests.conftest import ROOT
 
@@ -199,6 +199,46 @@ def test_a_fault_at_any_token_ends_its_request_alone(model, monkeypatch, where: 
         assert ids_of(engine.submit([5], params)) == whole
     if where == "forward":
         handle.remove()
+
+
+@pytest.mark.parametrize("name", ["torch_threads", "decode_rows", "prefill_chunk_len"])
+@pytest.mark.parametrize("number", [0, -3, 1.5, "2", True])
+def test_a_number_below_one_is_refused_by_name(model, name: str, number) -> None:
+    with pytest.raises(EngineError, match=f"{name} must be a whole number of 1 or more, not "):
+        LocalEngine(model, **{name: number})
+
+
+@pytest.mark.parametrize("where", ["set_num_threads", "get_num_threads"])
+def test_a_fault_of_the_worker_itself_ends_all_requests_and_the_next_begins_anew(model, monkeypatch, where) -> None:
+    fault = RuntimeError("injected")
+
+    def fail(*args):
+        raise fault
+
+    with LocalEngine(model, eos_ids=(), torch_threads=1) as engine:
+        whole = ids_of(engine.submit([5], GREEDY))
+        assert engine.wait_idle(5)
+        with monkeypatch.context() as patch:
+            patch.setattr(local.torch, where, fail)
+            run = engine.submit([5], GREEDY)
+            end = run.get(5)
+            assert engine.wait_idle(5)
+        assert (end.finish_reason, end.error.__cause__) == ("error", fault)
+        assert engine.active_len == 0
+        assert ids_of(engine.submit([5], GREEDY)) == whole
+
+
+def test_a_worker_that_cannot_start_leaves_nothing_waiting(model, monkeypatch) -> None:
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    with LocalEngine(model, eos_ids=()) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(local.threading.Thread, "start", fail)
+            with pytest.raises(RuntimeError, match="new thread"):
+                engine.submit([5], GREEDY)
+        assert engine.active_len == 0
+        assert len(ids_of(engine.submit([5], GREEDY))) == 12
 
 
 def test_nan_logits_are_an_error_and_not_a_token(model) -> None:
