@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 import weakref
 from collections.abc import Collection, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from chatlab.engines.cache import growing_cache
+from chatlab.engines.cache import cache_parameter, growing_cache, is_recurrent
 from chatlab.engines.crowding import warn_of_crowding
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
 from chatlab.engines.processors import Sampler
@@ -60,12 +61,12 @@ class LocalEngine(Engine):
             device: ``cpu``, ``cuda`` or ``mps``; the model is moved there. Left out, it stays where it is.
             eos_ids: ids that end a reply; left out, the model's generation config says.
             decode_rows: requests of one step; 1 takes each alone.
-            prefill_chunk_len: prompt tokens a step.
+            prefill_chunk_len: prompt tokens a step; a recurrent model, such as Mamba, reads a prompt as a whole.
             torch_threads: threads of one operation, for the whole process; left out, torch's own setting stays. Engines
                 that work at once should share the cores: 1 each where there are as many engines.
 
         Raises:
-            EngineError: the model cannot be decoded in rows, or a number is below 1.
+            EngineError: the model takes no cache of a request's own, or cannot be decoded in rows; or a number is below 1.
         """
         for name, number in (
             ("decode_rows", decode_rows),
@@ -80,10 +81,11 @@ class LocalEngine(Engine):
         self.eos_ids = end_ids(model, tokenizer) if eos_ids is None else frozenset(eos_ids)
         self.context_len = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.vocab_len: int = model.get_input_embeddings().num_embeddings
+        self._cache_parameter = cache_parameter(self.model)
         self._rows = RowDecoder(self.model, decode_rows) if decode_rows > 1 else None
         self.exact = self._rows is None or self._rows.exact
         """Whether law L6 holds to the last bit on this machine."""
-        self._prefill_chunk_len = prefill_chunk_len
+        self._prefill_chunk_len = sys.maxsize if is_recurrent(model) else prefill_chunk_len
         self._torch_threads = torch_threads
         self._takes_logits_to_keep = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._model_lock = lock_of(self.model)
@@ -148,7 +150,7 @@ class LocalEngine(Engine):
     def forward(self, token_ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """Logits after the last of ``token_ids`` (1, tokens), float32, shape (1, vocabulary); ``cache`` grows."""
         options = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
-        inputs = {"input_ids": token_ids, "past_key_values": cache}
+        inputs = {"input_ids": token_ids, self._cache_parameter: cache}
         with self._model_lock:
             outputs = self.model(**inputs, use_cache=True, return_dict=True, **options)
         logits: torch.Tensor = outputs.logits[:, -1].float()

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+import transformers
 
 from chatlab.engines import local
 from chatlab.engines.engine import EndEvent, TokenEvent
@@ -73,6 +74,78 @@ def test_a_prompt_read_in_chunks_gives_the_same_ids(model, engine) -> None:
     params = SamplingParams(temperature=0, max_new_tokens=30, context_len=2048)
     with LocalEngine(model, eos_ids=(), prefill_chunk_len=10_000) as whole:
         assert ids_of(engine.submit(prompt, params)) == ids_of(whole.submit(prompt, params))
+
+
+ATTENTION = {"intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+STATE = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_d_state": 8}
+CACHES = {
+    "past_key_values": ("Llama", ATTENTION),
+    "cache_params": ("Mamba", {}),
+    "cache_params of Mamba-2": ("Mamba2", {"num_heads": 4, "head_dim": 16, "n_groups": 1, "state_size": 8}),
+    "a window": ("Mistral", ATTENTION | {"sliding_window": 8}),
+    "attention and a state": ("Bamba", ATTENTION | {"attn_layer_indices": [1]} | STATE),
+}
+
+
+def tiny(kind: str, options: dict):
+    """A model of another architecture with random weights."""
+    config = getattr(transformers, f"{kind}Config")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        size = {"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "pad_token_id": 0, "eos_token_id": 2}
+        causal = getattr(transformers, f"{kind}ForCausalLM", None) or getattr(transformers, f"{kind}LMHeadModel")
+        model = causal(config(**size | options)).eval()
+    for weights in model.parameters():
+        weights.data.mul_(2)  # so that the likeliest tokens stand out
+    return model
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_greedy_ids_are_those_of_reading_all_again_for_each_token(cache: str) -> None:
+    """Two prompts at once, in chunks: each model remembers its own, whatever kind of cache it has."""
+    model = tiny(*CACHES[cache])
+    asked = [[3 + n * 7 % 120 for n in range(50)], [5 + n * 11 % 110 for n in range(33)]]
+    expected = []
+    for prompt in asked:
+        ids = list(prompt)
+        for _ in range(10):
+            with torch.no_grad():
+                ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        expected.append(ids[len(prompt) :])
+    with LocalEngine(model, eos_ids=(), prefill_chunk_len=20) as engine:
+        runs = [engine.submit(prompt, SamplingParams(temperature=0, max_new_tokens=10)) for prompt in asked]
+        assert [ids_of(run) for run in runs] == expected
+    assert expected[0] != expected[1]
+
+
+class Wrapped(torch.nn.Module):
+    """A model behind a signature that tells nothing, as adapters have it."""
+
+    def __init__(self, model) -> None:
+        super().__init__()
+        self.model, self.config, self.device = model, model.config, model.device
+        self.get_input_embeddings = model.get_input_embeddings
+
+    def forward(self, **inputs):
+        return self.model(**inputs)
+
+
+def test_a_wrapper_is_taken_for_what_it_does(model) -> None:
+    with LocalEngine(model, eos_ids=()) as engine, LocalEngine(Wrapped(model), eos_ids=()) as wrapped:
+        assert ids_of(wrapped.submit([5, 6, 7], GREEDY)) == ids_of(engine.submit([5, 6, 7], GREEDY))
+
+
+REFUSED = {
+    "no cache": ("OpenAIGPT", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
+    "another cache": ("Rwkv", {}),
+    "its own modules": ("RecurrentGemma", {"num_hidden_layers": 3, "num_attention_heads": 4, "lru_width": 32}),
+}
+
+
+@pytest.mark.parametrize("memory", REFUSED)
+def test_a_model_whose_memory_no_request_can_own_is_refused(memory: str) -> None:
+    with pytest.raises(EngineError, match="does not remember a request by a cache"):
+        LocalEngine(tiny(*REFUSED[memory]))
 
 
 def test_a_request_draws_the_same_ids_alone_and_among_others(engine) -> None:
