@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import GenerationConfig
@@ -23,7 +23,17 @@ from chatlab.tokenizers.load import as_tokenizer
 
 POLL_S = 0.02
 """How long the reader waits for a result before it looks after cancels and the worker's health."""
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+_SCOPE: dict[str, Literal["request", "engine", "nowhere"]] = {
+    "temperature": "request",
+    "top_k": "request",
+    "top_p": "request",
+    "min_p": "engine",
+    "repetition_penalty": "nowhere",
+    "seed": "nowhere",
+    "logprobs": "nowhere",
+}
+"""What continuous batching heeds: a request's own value, one for the whole engine, or none."""
+_WIDE = [name for name, scope in _SCOPE.items() if scope != "nowhere"]
 
 
 class BatchEngine(Engine):
@@ -58,14 +68,23 @@ class BatchEngine(Engine):
             model: a causal language model of transformers.
             tokenizer: its tokenizer, for callers who come with text.
             device: where to move the model; left out, it stays where it is.
-            params: one sampling for all requests, which is faster; left out, temperature, top-k and top-p are each
-                request's own.
+            params: one temperature, top-k, top-p and min-p for all requests, which is faster; left out, the first
+                three are each request's own.
             cache_len: tokens of all requests together that the cache holds; it takes
                 ``2 * layers * KV heads * head size * bytes a number`` a token.
             max_batch_tokens: tokens of one step at most, prompts included.
             eos_ids: ids that end a reply; left out, the model's generation config says.
             stall_s: seconds without any result after which the worker counts as hung.
+
+        Raises:
+            EngineError: ``params`` asks for what continuous batching cannot do: a repetition penalty, a seed or log
+                probabilities.
         """
+        if params is not None and (lacks := _asked(params, params.seed, "nowhere")):
+            raise EngineError(
+                f"a BatchEngine cannot heed {', '.join(lacks)}: leave it out of params, or use a LocalEngine "
+                "(decode_rows=8 batches there, too)"
+            )
         self.model = model.to(device).eval() if device is not None else model.eval()
         self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
         self.eos_ids = end_ids(model, tokenizer) if eos_ids is None else frozenset(eos_ids)
@@ -144,17 +163,20 @@ class BatchEngine(Engine):
 
     def _options(self, params: SamplingParams, seed: int | None) -> dict[str, Any]:
         """What a request says about sampling, when the engine can do it."""
-        lacks = [name for name in ("logprobs",) if getattr(params, name) is not None]
-        if seed is not None and not params.greedy:
-            lacks.append("seed")
+        lacks = _asked(params, seed, "nowhere")
         if self._params is not None:
-            lacks += [n for n in _SAMPLING if getattr(params, n) != getattr(self._params, n)]
+            lacks += [name for name in _WIDE if getattr(params, name) != getattr(self._params, name)]
         else:
-            lacks += [n for n in ("min_p", "repetition_penalty") if getattr(params, n) is not None]
+            lacks += _asked(params, seed, "engine")
         if lacks:
+            wide = (
+                "build the engine with params=SamplingParams(...) for all requests, "
+                if set(lacks) <= set(_WIDE)
+                else ""
+            )
             raise EngineError(
-                f"a BatchEngine cannot give a request its own {', '.join(lacks)}: leave it out, build the engine with "
-                "params=SamplingParams(...) for all requests, or use a LocalEngine (decode_rows=8 batches there, too)"
+                f"a BatchEngine cannot give a request its own {', '.join(lacks)}: leave it out, {wide}or use a "
+                "LocalEngine (decode_rows=8 batches there, too)"
             )
         if self._params is not None:
             return {}
@@ -175,7 +197,7 @@ class BatchEngine(Engine):
         # Per-request processors exist only where the engine-wide value is not the neutral one.
         sampling = {"temperature": 0.99, "top_k": 50, "top_p": 0.99}
         if params is not None:
-            sampling = {n: getattr(params, n) for n in _SAMPLING if getattr(params, n) is not None}
+            sampling = {n: getattr(params, n) for n in _WIDE if getattr(params, n) is not None}
         greedy = params is not None and params.greedy
         generation = GenerationConfig(
             do_sample=not greedy, eos_token_id=-1, pad_token_id=0, **({} if greedy else sampling)
@@ -261,3 +283,9 @@ class _Request:
         if self._last_id in self._eos_ids:
             return "eos"
         return "stop" if self._last_id in self._stop_ids else "length"
+
+
+def _asked(params: SamplingParams, seed: int | None, scope: str) -> list[str]:
+    """The options of a scope that are asked for; a greedy reply needs no seed."""
+    given = params.to_dict() | {"seed": None if params.greedy else seed}
+    return [name for name, its in _SCOPE.items() if its == scope and given[name] is not None]

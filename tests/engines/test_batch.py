@@ -12,6 +12,7 @@ import torch
 
 from chatlab.engines.batch import BatchEngine
 from chatlab.engines.engine import TokenEvent
+from chatlab.engines.local import LocalEngine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError, TokenIdError
 from chatlab.streaming.stream import stream
@@ -71,6 +72,43 @@ def test_each_request_has_its_own_temperature(model, sampling) -> None:
 def test_what_it_cannot_do_is_refused_by_name(sampling, params: dict, lacks: str) -> None:
     with pytest.raises(EngineError, match=f"its own {lacks}"):
         sampling.submit([5], SamplingParams(**params))
+
+
+@pytest.mark.parametrize(
+    ("params", "lacks"),
+    [
+        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"repetition_penalty": 5.0, "repetition_penalty_method": "additive", "temperature": 0}, "repetition_penalty"),
+        ({"seed": 3, "logprobs": 2}, "seed, logprobs"),
+    ],
+)
+def test_what_no_engine_of_this_kind_can_do_is_refused_when_it_is_built(model, params: dict, lacks: str) -> None:
+    with pytest.raises(EngineError, match=f"cannot heed {lacks}: leave it out of params, or use a LocalEngine"):
+        BatchEngine(model, params=SamplingParams(**params))
+
+
+def test_its_advice_can_be_followed(sampling, greedy) -> None:
+    """What an engine of one sampling can do is recommended, and nothing else."""
+    for engine, params, helps in [
+        (sampling, {"min_p": 0.1}, True),
+        (sampling, {"repetition_penalty": 1.1}, False),
+        (greedy, {"temperature": 0, "repetition_penalty": 1.1}, False),
+        (greedy, {"temperature": 0, "top_k": 4}, True),
+    ]:
+        with pytest.raises(EngineError) as caught:
+            engine.submit([5], SamplingParams(**params))
+        assert ("build the engine with" in str(caught.value)) is helps
+
+
+@pytest.mark.parametrize("params", [{"min_p": 1.0}, {"top_k": 1}, {"top_p": 1e-6, "top_k": 0}, {"temperature": 1e-4}])
+def test_one_sampling_for_all_is_that_of_a_local_engine(model, params: dict) -> None:
+    """Each leaves only the likeliest token, so both engines must say the same."""
+    params = SamplingParams(max_new_tokens=12, **params)
+    with (
+        LocalEngine(model, eos_ids=()) as local,
+        BatchEngine(model, params=params, cache_len=1024, eos_ids=()) as batch,
+    ):
+        assert ids_of(batch.submit([5, 6], params)) == ids_of(local.submit([5, 6], params, seed=1))
 
 
 def test_an_engine_with_one_sampling_refuses_another(greedy) -> None:
