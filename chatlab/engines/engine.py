@@ -210,6 +210,8 @@ class Engine(ABC):
     """The tokenizer of the model, for those who come with text; ``None`` where only ids go in."""
     eos_ids: frozenset[int] = frozenset()
     """Ids that end a reply."""
+    reads_text: bool = False
+    """Whether the prompt goes on as text, so that :meth:`submit_text` knows better than :meth:`submit`."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Keep track of every engine, so that none outlives the program."""
@@ -234,6 +236,12 @@ class Engine(ABC):
             TokenIdError: an id is outside the vocabulary, or there is none.
             EngineClosed: the engine was closed.
         """
+
+    def submit_text(
+        self, text: str, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
+    ) -> TokenStream:
+        """Begin a request whose text is known beside its ids; an engine that reads ids goes by those."""
+        return self.submit(prompt_ids, params, seed=seed)
 
     @property
     @abstractmethod

@@ -17,6 +17,7 @@ from chatlab.engines.completions import CompletionReader, completion_body, full_
 from chatlab.engines.engine import Emitter, Engine, TokenStream, check_prompt, pick_seed
 from chatlab.engines.sampling import SamplingParams
 from chatlab.engines.scripted import CodePointTokenizer
+from chatlab.engines.server_text import text_of_stop, without_own_bos
 from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -42,8 +43,14 @@ class RemoteEngine(Engine):
     """Continue a prompt on a server with the ``/v1/completions`` interface, such as vLLM, llama.cpp or transformers serve.
 
     At connect it asks for a few tokens and looks at what really comes back (:attr:`capabilities`). With ids in and
-    out (vLLM) a reply is as well known as a local one. A server that speaks text gets the prompt as text and gives
+    out (vLLM) a reply is as well known as a local one. A server that speaks text gets the prompt's own text and gives
     :class:`chatlab.engines.engine.TextEvent`; whatever needs ids is then refused instead of guessed.
+
+    What becomes of a text is the server's affair. It is taken to encode with special tokens, as transformers serve
+    and llama.cpp do: where ``tokenizer`` adds a BOS by itself, one that leads the text is left out, since the server
+    puts its own there. Without ``tokenizer`` nothing is left out. A message may spell a control token there, against
+    law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. Ids given to :meth:`submit` alone go as
+    the text they decode to, which may differ from the text they came from.
 
     Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is
     asked again, as it wishes, only while no token has come. Proxies of the environment are not used and redirects
@@ -111,14 +118,33 @@ class RemoteEngine(Engine):
         Raises:
             RemoteLacks: it asks for what the server was not seen to give.
         """
+        return self._submit(None, prompt_ids, params, seed)
+
+    def submit_text(
+        self, text: str, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
+    ) -> TokenStream:
+        """Begin a request; where the server takes no ids it gets ``text``."""
+        return self._submit(text, prompt_ids, params, seed)
+
+    @property
+    def reads_text(self) -> bool:  # type: ignore[override]
+        """Whether the server takes the prompt as text only."""
+        return not self.capabilities.ids_in
+
+    def _submit(
+        self, text: str | None, prompt_ids: Sequence[int], params: SamplingParams | None, seed: int | None
+    ) -> TokenStream:
         params = params or SamplingParams()
         asked_seed = params.seed if seed is None else seed
         self._check(params, asked_seed)
         context_len = params.context_len if self._knows_ids else sys.maxsize  # characters are no measure of it
         token_ids = check_prompt(prompt_ids, vocab_len=self.tokenizer.vocab_len, context_len=context_len)
         used_seed = pick_seed(params, seed) if "seed" in self.capabilities.sampling else None
-        prompt = token_ids if self.capabilities.ids_in else self.tokenizer.decode(token_ids, skip_special_tokens=False)
-        stops = [self.tokenizer.piece(i) for i in params.stop_ids]
+        prompt: list[int] | str = token_ids
+        if self.reads_text:
+            text = self.tokenizer.decode(token_ids, skip_special_tokens=False) if text is None else text
+            prompt = without_own_bos(text, self.tokenizer)
+        stops = [text_of_stop(i, self.tokenizer) for i in params.stop_ids] if self.reads_text else []
         body = completion_body(self.model, prompt, params, used_seed, self.capabilities, stops)
         holder: list[asyncio.Task[None]] = []
         emitter = Emitter(wake=lambda: self._cancel(holder))

@@ -1,0 +1,84 @@
+"""What a server that reads text is sent: the prompt's own text, without what the server puts there by itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from chatlab.errors import RemoteLacks
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
+from chatlab.prompts.reading import CONTROL_SPELLING
+from chatlab.prompts.spans import span_prompt
+from chatlab.tokenizers.interface import Tokenizer
+
+
+class ServerTextWarning(ControlTokenWarning):
+    """A message spelled a control token, and it goes to a server as text, so the server may take it for one."""
+
+
+def text_of_prompt(
+    prompt: AbstractChatPrompt | Sequence[Mapping[str, Any]] | str | Sequence[int],
+    tokenizer: Tokenizer,
+    *,
+    allow_control_tokens: bool = False,
+) -> str | None:
+    """The text of a prompt as its class or its author wrote it; ``None`` for token ids, which have none.
+
+    Warns:
+        ServerTextWarning: a message spells a control token. Law L8 ends where a server makes ids of text.
+    """
+    if isinstance(prompt, str):
+        return prompt
+    if not isinstance(prompt, AbstractChatPrompt):
+        return None
+    if not allow_control_tokens:
+        for piece, whose in dict.fromkeys(_forged(prompt, tokenizer)):
+            warnings.warn(
+                f"{whose}: the control token {piece!r} is spelled there, and goes to the server as text, which may take "
+                "it for the token: use a server that takes token ids, or leave it out of the message",
+                ServerTextWarning,
+                stacklevel=2,
+            )
+    return prompt.create_prompt() or ""
+
+
+def _forged(prompt: AbstractChatPrompt, tokenizer: Tokenizer) -> Iterator[tuple[str, str]]:
+    """Each control token in a message, and whose message; without a vocabulary, what is spelled like one."""
+    if tokenizer.special_strs:
+        for token in encode_prompt(tokenizer, prompt, warn=False).forged:
+            yield token.piece, token.whose
+        return
+    spanned = span_prompt(prompt)
+    for span in spanned.spans or ():
+        for found in CONTROL_SPELLING.finditer(spanned.text[span.start : span.end]):
+            yield found.group(), span.whose
+
+
+def without_own_bos(text: str, tokenizer: Tokenizer) -> str:
+    """``text`` less one leading BOS, where the tokenizer adds one by itself, as the server then does."""
+    first = tokenizer.encode("a", add_special_tokens=True)[:1]
+    spelled = next((s for s, token_id in tokenizer.special_strs.items() if [token_id] == first and s), None)
+    return text if spelled is None else text.removeprefix(spelled)
+
+
+def text_of_stop(token_id: int, tokenizer: Tokenizer) -> str:
+    """The text that a token adds to a reply, so that a server can look for it.
+
+    Raises:
+        RemoteLacks: it adds none, or a part of a character.
+    """
+    for spelled, special_id in tokenizer.special_strs.items():
+        if special_id == token_id:
+            return spelled
+    before = tokenizer.encode("a")
+    alone = tokenizer.decode(before, skip_special_tokens=False)
+    text = tokenizer.decode([*before, token_id], skip_special_tokens=False)
+    added = text.removeprefix(alone)
+    if not added or added == text or "\ufffd" in added:
+        raise RemoteLacks(
+            f"the server takes stops as text only, and token id {token_id} ({tokenizer.piece(token_id)!r}) is no text of "
+            "its own: leave it out of stop_ids, or give a stop string"
+        )
+    return added
