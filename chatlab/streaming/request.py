@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard, cast
 from chatlab.buffering.scanner import Replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
+from chatlab.engines.server_text import text_of_prompt
 from chatlab.errors import (
     ContextLengthError,
     EngineError,
@@ -40,6 +41,8 @@ class Request:
     """All that is settled before the first token: ids, parameters, stops, replacements."""
 
     prompt_ids: tuple[int, ...]
+    prompt_text: str | None
+    """The text the ids were made of, for an engine that reads text."""
     params: SamplingParams
     tokenizer: Tokenizer
     replacements: Replacements
@@ -89,16 +92,21 @@ def build_request(
         tokenizer=tokenizer,
         add_special_tokens=add_special_tokens,
         allow_control_tokens=allow_control_tokens,
+        warn=not engine.reads_text,
     )
+    prompt_text = None
     opened = isinstance(prompt, AbstractChatPrompt) and _open_reply(prompt)
     try:
-        prompt_ids, dropped_turns = _fit(prompt, encode, engine, params, overflow)
+        prompt_ids, kept, dropped_turns = _fit(prompt, encode, engine, params, overflow)
+        if engine.reads_text:
+            prompt_text = text_of_prompt(kept, tokenizer, allow_control_tokens=allow_control_tokens)
         special_ids = hidden_ids(engine, params, tokenizer.special_ids) if skip_special_tokens else frozenset()
     except BaseException:
         close_reply(prompt, opened)
         raise
     return Request(
         prompt_ids=tuple(prompt_ids),
+        prompt_text=prompt_text,
         params=params,
         tokenizer=tokenizer,
         replacements=replacements,
@@ -148,6 +156,7 @@ def encode_prompt(
     tokenizer: Tokenizer,
     add_special_tokens: bool | None = None,
     allow_control_tokens: bool = False,
+    warn: bool = True,
 ) -> list[int]:
     """The ids of a prompt.
 
@@ -157,7 +166,11 @@ def encode_prompt(
     """
     if isinstance(prompt, AbstractChatPrompt):
         safe = control_tokens.encode_prompt(
-            tokenizer, prompt, add_special_tokens=add_special_tokens, allow_control_tokens=allow_control_tokens
+            tokenizer,
+            prompt,
+            add_special_tokens=add_special_tokens,
+            allow_control_tokens=allow_control_tokens,
+            warn=warn,
         )
         return safe.token_ids
     if isinstance(prompt, str):
@@ -174,8 +187,8 @@ def encode_prompt(
 
 def _fit(
     prompt: Prompt, encode: Callable[[Prompt], list[int]], engine: Engine, params: SamplingParams, overflow: Overflow
-) -> tuple[list[int], int]:
-    """The ids, without as many of the oldest turns as the context asks for and the caller allows."""
+) -> tuple[list[int], Prompt, int]:
+    """The ids and what they were made of, without as many of the oldest turns as the context asks for and the caller allows."""
     if overflow not in ("error", "drop_turns"):
         raise EngineError(f"overflow must be 'error' or 'drop_turns', not {overflow!r}")
     context_len = min(params.context_len, getattr(engine, "context_len", None) or params.context_len)
@@ -184,7 +197,7 @@ def _fit(
     while True:
         prompt_ids = encode(prompt)
         if overflow == "error" or len(prompt_ids) <= room:
-            return prompt_ids, dropped_turns
+            return prompt_ids, prompt, dropped_turns
         shorter = _without_oldest_turn(prompt)
         if shorter is None:
             raise ContextLengthError(

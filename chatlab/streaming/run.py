@@ -37,7 +37,11 @@ class Run:
         try:
             self._reply: Reply = request.reply(row)
             self._claim_prompt()
-            self.events = engine.submit(request.prompt_ids, request.params, seed=seed)
+            self.events = (
+                engine.submit(request.prompt_ids, request.params, seed=seed)
+                if request.prompt_text is None
+                else engine.submit_text(request.prompt_text, request.prompt_ids, request.params, seed=seed)
+            )
         except BaseException:
             self.withdraw()
             close_reply(prompt, request.opened_reply)
