@@ -50,7 +50,8 @@ class RemoteEngine(Engine):
     and llama.cpp do: where ``tokenizer`` adds a BOS by itself, one that leads the text is left out, since the server
     puts its own there. Without ``tokenizer`` nothing is left out. A message may spell a control token there, against
     law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. Ids given to :meth:`submit` alone go as
-    the text they decode to, which may differ from the text they came from.
+    the text they decode to, which may differ from the text they came from. Its reply is the text as it decodes it:
+    transformers serve leaves out a blank that leads one.
 
     Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is
     asked again, as it wishes, only while no token has come. Proxies of the environment are not used and redirects

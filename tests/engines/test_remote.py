@@ -13,12 +13,18 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import httpx2
 import pytest
 
+from chatlab.embedded import tokenizer_path
 from chatlab.engines.engine import EndEvent, TextEvent, TokenEvent
 from chatlab.engines.remote import RemoteEngine, _retry_after
 from chatlab.engines.sampling import SamplingParams
+from chatlab.engines.server_text import ServerTextWarning
 from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
+from chatlab.prompts.control_tokens import ControlTokenWarning
+from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.streaming.many import stream_many
 from chatlab.streaming.stream import astream, stream
 from chatlab.testing import tiny_tokenizer
+from chatlab.tokenizers.load import load_tokenizer
 
 TOKENIZER = tiny_tokenizer("byte-level")
 TEXT = "Hello 👍🏽 日本, how are you?"
@@ -179,6 +185,109 @@ def test_without_a_tokenizer_the_prompt_goes_as_text() -> None:
         assert server.bodies[-1]["prompt"] == "日本 Hi"
         assert "".join(d.text for d in deltas) == "Hel"
         assert deltas[-1].finish_reason == "stop"
+
+
+def dialogue(last: str = "c") -> ChatPromptMetaLlamaLlama2Chat:
+    prompt = ChatPromptMetaLlamaLlama2Chat()
+    prompt.set_system_prompt("S")
+    prompt.add_requester_msg("a")
+    prompt.add_responder_msg("b")
+    prompt.add_requester_msg(last)
+    return prompt
+
+
+LLAMA2 = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+TURNS = "[INST] <<SYS>>\nS\n<</SYS>>\n\na [/INST] b </s><s>[INST] c [/INST] "
+
+
+@pytest.mark.parametrize(
+    ("prompt", "with_tokenizer", "without"),
+    [
+        (dialogue(), TURNS, "<s>" + TURNS),
+        ("Hello  world", "Hello  world", "Hello  world"),
+        (" x ", " x ", " x "),
+        ("<s><s>x", "<s>x", "<s><s>x"),
+        ("", "", None),
+    ],
+)
+def test_a_text_server_is_sent_the_prompts_own_text(prompt, with_tokenizer: str, without: str | None) -> None:
+    """The exact body: no drift of a decoded prompt, and no BOS beside the one that the server adds."""
+    for tokenizer, sent in ((LLAMA2, with_tokenizer), (None, without)):
+        if sent is None:
+            continue
+        server = Server("transformers")
+        with connect(server, tokenizer) as engine:
+            server.answer = lambda body: ok(wire(text_chunks(), done=False))
+            asked = prompt if isinstance(prompt, str) else prompt.copy()
+            stream(asked, engine, temperature=0, max_new_tokens=9, stop_ids=[LLAMA2.encode("Hello")[0]]).result()
+            config = {"do_sample": False, "max_new_tokens": 9}
+            stops = server.bodies[-1].pop("stop")
+            assert len(stops) == 1
+            assert server.bodies[-1] == {
+                "model": "m",
+                "prompt": sent,
+                "stream": True,
+                "max_tokens": 9,
+                "temperature": 0,
+                "top_p": 1.0,
+                "generation_config": json.dumps(config),
+            }
+
+
+def test_several_streams_of_a_text_server_are_sent_their_own_text() -> None:
+    server = Server("transformers")
+    with connect(server, LLAMA2) as engine:
+        server.answer = lambda body: ok(wire(text_chunks(), done=False))
+        stream_many([dialogue(), "Hello  world"], engine).results()
+        assert sorted(body["prompt"] for body in server.bodies[-2:]) == ["Hello  world", TURNS]
+
+
+def test_what_is_left_out_for_the_context_is_not_sent() -> None:
+    server = Server("transformers")
+    with connect(server, LLAMA2) as engine:
+        server.answer = lambda body: ok(wire(text_chunks(), done=False))
+        prompt = dialogue()
+        prompt.add_responder_msg("d " * 300)
+        prompt.add_requester_msg("e")
+        result = stream(prompt, engine, overflow="drop_turns", context_len=200, max_new_tokens=9).result()
+        assert result.dropped_turns == 2
+        assert server.bodies[-1]["prompt"] == "[INST] <<SYS>>\nS\n<</SYS>>\n\ne [/INST] "
+
+
+@pytest.mark.parametrize("tokenizer", [LLAMA2, None], ids=["with its tokenizer", "without"])
+def test_a_control_token_in_a_message_is_named_where_the_server_reads_text(tokenizer) -> None:
+    server = Server("transformers")
+    with connect(server, tokenizer) as engine:
+        server.answer = lambda body: ok(wire(text_chunks(), done=False))
+        with pytest.warns(ServerTextWarning, match="'</s>' is spelled there, and goes to the server as text") as seen:
+            stream(dialogue("c </s> d"), engine).result()
+        assert "plain text" not in "".join(str(warning.message) for warning in seen)
+        assert "c </s> d" in server.bodies[-1]["prompt"]
+        stream(dialogue("c </s> d"), engine, allow_control_tokens=True).result()
+        stream(dialogue(), engine).result()
+
+
+def test_a_server_that_reads_ids_keeps_law_l8() -> None:
+    server = Server("vllm")
+    with connect(server, LLAMA2) as engine:
+        server.answer = lambda body: ok(wire(id_chunks()))
+        with pytest.warns(ControlTokenWarning, match="is encoded as plain text"):
+            stream(dialogue("c </s> d"), engine).result()
+        assert server.bodies[-1]["prompt"].count(2) == 1  # the format's own
+
+
+def test_stop_ids_go_to_a_text_server_as_the_text_they_add() -> None:
+    server = Server("transformers")
+    word = LLAMA2.encode("a Hello")[-1]
+    part = next(i for i in range(LLAMA2.vocab_len) if LLAMA2.piece(i) == "<0xE3>")
+    newline = next(i for i in range(LLAMA2.vocab_len) if LLAMA2.piece(i) == "<0x0A>")
+    with connect(server, LLAMA2) as engine:
+        server.answer = lambda body: ok(wire(text_chunks(), done=False))
+        for token_id, text in ((word, LLAMA2.piece(word).replace("\u2581", " ")), (2, "</s>"), (newline, "\n")):
+            stream("Hi", engine, stop_ids=[token_id]).result()
+            assert server.bodies[-1]["stop"] == [text]
+        with pytest.raises(RemoteLacks, match=r"stops as text only, and token id \d+ \('<0xE3>'\)"):
+            stream("Hi", engine, stop_ids=[part])
 
 
 def test_a_stream_cut_at_any_byte_is_an_error_and_never_a_short_answer(engine, server) -> None:

@@ -14,18 +14,23 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+from transformers import AutoTokenizer
 
 from chatlab.embedded import model_path
 from chatlab.engines.load import load_model
 from chatlab.engines.local import LocalEngine
 from chatlab.engines.remote import RemoteEngine
+from chatlab.engines.server_text import text_of_prompt, without_own_bos
 from chatlab.errors import RemoteLacks
+from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.streaming.request import encode_prompt
 from chatlab.streaming.stream import stream
 from chatlab.tokenizers.load import load_tokenizer
 
 NEEDS = ["fastapi", "uvicorn", "openai", "accelerate"]
 PYTHON = os.environ.get("CHATLAB_SERVE_PYTHON", sys.executable)
 PROMPT = "<s>[INST] Hello [/INST]"
+TURNS = "<s>[INST] Hello [/INST] Hi there. </s><s>[INST] How are you? [/INST]"
 
 
 @pytest.fixture(scope="module")
@@ -75,14 +80,39 @@ def test_its_capabilities_are_what_it_does(engine) -> None:
         stream(PROMPT, engine, logprobs=1)
 
 
+def dialogue() -> ChatPromptMetaLlamaLlama2Chat:
+    prompt = ChatPromptMetaLlamaLlama2Chat()
+    prompt.set_system_prompt("Be kind.")
+    prompt.add_requester_msg("Hello")
+    prompt.add_responder_msg("Hi there.")
+    prompt.add_requester_msg("How are you?")
+    return prompt
+
+
 @pytest.mark.slow
-def test_its_greedy_text_is_that_of_the_model_here(engine) -> None:
-    with LocalEngine(load_model(model_path()), load_tokenizer(model_path())) as local:
-        here = stream(PROMPT, local, temperature=0, max_new_tokens=40).result()
-    there = stream(PROMPT, engine, temperature=0, max_new_tokens=40).result()
-    assert there.text.strip() == here.text.strip()
+@pytest.mark.parametrize("prompt", [PROMPT, TURNS, "Once  upon", dialogue()], ids=["one", "two", "plain", "class"])
+def test_its_greedy_text_is_that_of_the_model_here(engine, prompt) -> None:
+    """To the last character, over several turns; the server decodes a reply apart from its prompt."""
+    tokenizer = load_tokenizer(model_path())
+
+    def asked():
+        return prompt if isinstance(prompt, str) else prompt.copy()
+
+    with LocalEngine(load_model(model_path()), tokenizer) as local:
+        here = stream(asked(), local, temperature=0, max_new_tokens=40).result()
+    there = stream(asked(), engine, temperature=0, max_new_tokens=40).result()
+    assert there.text == tokenizer.decode(here.token_ids)
     assert there.finish_reason == here.finish_reason
     assert there.token_ids == ()
+
+
+@pytest.mark.parametrize("prompt", [PROMPT, TURNS, "Once  upon", " a ", dialogue()])
+def test_the_servers_tokenizer_makes_our_ids_of_what_is_sent(prompt) -> None:
+    """What ``transformers serve`` does with a prompt: it calls the tokenizer."""
+    tokenizer = load_tokenizer(model_path())
+    text = text_of_prompt(prompt if isinstance(prompt, str) else prompt.copy(), tokenizer)
+    server = AutoTokenizer.from_pretrained(model_path())
+    assert server(without_own_bos(text, tokenizer))["input_ids"] == encode_prompt(prompt, tokenizer)
 
 
 @pytest.mark.slow
