@@ -34,6 +34,7 @@ OWNERS = {
         "engines.rows",
         "engines.cache",
         "engines.batch",
+        "engines.device",
         "engines.load",
         "testing",
     },

@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import RequestStatus
 
+from chatlab.engines.device import on_device
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt
 from chatlab.engines.local import end_ids
 from chatlab.engines.sampling import SamplingParams
@@ -78,14 +79,14 @@ class BatchEngine(Engine):
 
         Raises:
             EngineError: ``params`` asks for what continuous batching cannot do: a repetition penalty, a seed or log
-                probabilities.
+                probabilities; or there is no such device.
         """
         if params is not None and (lacks := _asked(params, params.seed, "nowhere")):
             raise EngineError(
                 f"a BatchEngine cannot heed {', '.join(lacks)}: leave it out of params, or use a LocalEngine "
                 "(decode_rows=8 batches there, too)"
             )
-        self.model = model.to(device).eval() if device is not None else model.eval()
+        self.model = (model if device is None else on_device(model, device)).eval()
         self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
         self.eos_ids = end_ids(model, tokenizer) if eos_ids is None else frozenset(eos_ids)
         self.context_len = getattr(model.config.get_text_config(), "max_position_embeddings", None)

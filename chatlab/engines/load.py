@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from chatlab.engines.device import on_device
 from chatlab.errors import ModelLoadError, OfflineError, RevisionError, SourceNotFound
 from chatlab.tokenizers.source import UnpinnedWarning
 
@@ -65,7 +66,10 @@ def load_model(
         RevisionError: the revision is malformed, absent, given for a folder, or no commit where code is trusted.
         OfflineError: it is a hub id, and the hub cannot be reached.
         ModelLoadError: the files are there and do not make a model.
+        EngineError: there is no such device here, or no room on it.
     """
+    if device is not None:
+        on_device(torch.empty(0), device)  # before the weights are read, which may take minutes
     local = _check_source(source, revision)
     if trust_remote_code and not local and not (revision and _COMMIT.fullmatch(revision)):
         raise RevisionError(f"{source} would run code of {revision or 'its main branch'}: pin a 40-character commit")
@@ -93,7 +97,7 @@ def load_model(
             UnpinnedWarning,
             stacklevel=2,
         )
-    return model.eval() if device is None else model.to(device).eval()
+    return model.eval() if device is None else on_device(model, device).eval()
 
 
 def _check_source(source: str | Path, revision: str | None) -> bool:

@@ -14,6 +14,7 @@ from transformers import DynamicCache
 
 from chatlab.engines.cache import cache_parameter, growing_cache, is_recurrent
 from chatlab.engines.crowding import warn_of_crowding
+from chatlab.engines.device import on_device
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
 from chatlab.engines.processors import Sampler
 from chatlab.engines.rows import RowDecoder, lock_of
@@ -66,7 +67,8 @@ class LocalEngine(Engine):
                 that work at once should share the cores: 1 each where there are as many engines.
 
         Raises:
-            EngineError: the model takes no cache of a request's own, or cannot be decoded in rows; or a number is below 1.
+            EngineError: the model takes no cache of a request's own, or cannot be decoded in rows; a number is below 1;
+                or there is no such device.
         """
         for name, number in (
             ("decode_rows", decode_rows),
@@ -75,7 +77,7 @@ class LocalEngine(Engine):
         ):
             if number is not None and (type(number) is not int or number < 1):
                 raise EngineError(f"{name} must be a whole number of 1 or more, not {number!r}")
-        self.model = model.to(device).eval() if device is not None else model.eval()
+        self.model = (model if device is None else on_device(model, device)).eval()
         self.device = self.model.device
         self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
         self.eos_ids = end_ids(model, tokenizer) if eos_ids is None else frozenset(eos_ids)

@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from chatlab.cli import app
+from chatlab.engines import load
+from chatlab.engines.batch import BatchEngine
 from chatlab.engines.load import load_model
-from chatlab.errors import ModelLoadError, OfflineError, RevisionError, SourceNotFound
+from chatlab.engines.local import LocalEngine
+from chatlab.errors import EngineError, ModelLoadError, OfflineError, RevisionError, SourceNotFound
 from chatlab.testing import tiny_llama
 from chatlab.tokenizers.source import UnpinnedWarning
 
@@ -131,3 +136,32 @@ def test_progress_bars_are_as_they_were(folder: Path) -> None:
     before = logging.is_progress_bar_enabled()
     load_model(folder, progress=False)
     assert logging.is_progress_bar_enabled() is before
+
+
+@pytest.mark.parametrize("device", ["xpu9", "nonsense", "", "cuda:99"])
+def test_a_device_that_is_not_here_is_refused_before_the_weights_are_read(folder: Path, monkeypatch, device) -> None:
+    monkeypatch.setattr(load.AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("weights were read"))
+    with pytest.raises(EngineError, match=f"device '{device}' .* torch finds cpu"):
+        load_model(folder, device=device)
+
+
+def test_a_model_that_does_not_fit_the_device_is_a_typed_error(folder: Path, monkeypatch) -> None:
+    def full(*_):
+        raise torch.OutOfMemoryError("no room\nand more")
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(EngineError, match=r"OutOfMemoryError: no room\)"):
+        load_model(folder, device="cpu")
+
+
+@pytest.mark.parametrize("kind", [LocalEngine, BatchEngine])
+def test_an_engine_names_a_device_that_is_not_here(kind) -> None:
+    with pytest.raises(EngineError, match="device 'xpu9'"):
+        kind(tiny_llama(32, hidden_len=8, layers=1, heads=2), device="xpu9")
+
+
+def test_the_command_line_names_a_device_that_is_not_here() -> None:
+    run = CliRunner().invoke(app, ["chat", "--device", "xpu9"])
+    assert run.exit_code == 2
+    assert "device 'xpu9'" in run.stderr
+    assert "Traceback" not in run.output
