@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -298,13 +301,12 @@ def _retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     try:
-        return max(0.0, float(value))
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    from datetime import UTC, datetime
-
-    return max(0.0, (date - datetime.now(UTC)).total_seconds())
+        try:
+            date = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        # "-0000" is UTC of an unknown zone, and comes without one.
+        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -412,6 +412,13 @@ def test_retry_after_may_be_a_date() -> None:
     assert _retry_after("nonsense") is None
     assert _retry_after(None) is None
     assert _retry_after("2") == 2.0
+    assert _retry_after("-5") == 0.0
+    assert _retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0.0
+    here, utc = (_retry_after(f"Mon, 21 Oct 2999 07:28:00 {zone}") for zone in ("-0000", "GMT"))
+    assert here == pytest.approx(utc, abs=5)
+    assert here > 1e9
+    assert _retry_after("nan") is None
+    assert _retry_after("inf") is None
 
 
 def test_after_the_first_token_nothing_is_asked_again(engine, server) -> None:
