@@ -7,6 +7,7 @@ import math
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -58,7 +59,7 @@ class RemoteEngine(Engine):
 
     Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is
     asked again, as it wishes, only while no token has come. Proxies of the environment are not used and redirects
-    not followed.
+    not followed. Close it, or let it go: its thread and connections end with it.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class RemoteEngine(Engine):
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="chatlab-remote-engine", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=[self._loop], name="chatlab-remote-engine", daemon=True)
         self._thread.start()
         try:
             self._client = self._wait(self._connect())
@@ -113,6 +114,8 @@ class RemoteEngine(Engine):
         except BaseException:
             self.close()
             raise
+        self._drop = weakref.finalize(self, _disconnect_soon, self._loop, self._client)
+        self._drop.atexit = False  # at the exit the engine is closed, as all are
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
@@ -172,7 +175,8 @@ class RemoteEngine(Engine):
         self._wait(self._disconnect())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        self._loop.close()
+        if hasattr(self, "_drop"):
+            self._drop.detach()
 
     def _check(self, params: SamplingParams, seed: int | None) -> None:
         """Refuse what the server was not seen to give."""
@@ -283,6 +287,26 @@ class RemoteEngine(Engine):
         except RemoteLacks:
             return None
         return reader
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """The thread of an engine: it knows the loop alone, so that it holds no engine that everyone has let go."""
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def _disconnect_soon(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
+    """End the thread of an engine that is gone; any thread may collect it, that one too, so nothing waits."""
+
+    async def disconnect() -> None:
+        try:
+            await client.aclose()
+        finally:
+            loop.stop()
+
+    asyncio.run_coroutine_threadsafe(disconnect(), loop)
 
 
 async def _refusal(response: httpx2.Response) -> RemoteError:

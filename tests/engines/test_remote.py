@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import socket
@@ -483,6 +484,21 @@ def test_close_breaks_off_what_runs(server) -> None:
     assert list(run)[-1].finish_reason == "cancelled"
     with pytest.raises(EngineClosed):
         engine.submit([5])
+
+
+def test_an_engine_that_nobody_holds_ends_its_thread(server) -> None:
+    engine = connect(server)
+    client, thread = engine._client, engine._thread
+    server.answer = lambda body: ok(wire(id_chunks()))
+    run = engine.submit([5])
+    del engine
+    gc.collect()
+    assert [event.token_id for event in run if isinstance(event, TokenEvent)] == IDS  # a run holds its engine
+    del run
+    gc.collect()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert client.is_closed
 
 
 @pytest.mark.parametrize(
