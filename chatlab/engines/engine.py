@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from operator import index
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Self
 from weakref import WeakSet
@@ -233,7 +234,7 @@ class Engine(ABC):
 
         Raises:
             ContextLengthError: the prompt fills the context.
-            TokenIdError: an id is outside the vocabulary, or there is none.
+            TokenIdError: an id is no integer or outside the vocabulary, or there is none.
             EngineClosed: the engine was closed.
         """
 
@@ -263,10 +264,15 @@ def check_prompt(prompt_ids: Sequence[int], *, vocab_len: int | None, context_le
     """The ids as a list, when a model can take them.
 
     Raises:
-        TokenIdError: there is no id, or one is not in ``0 <= id < vocab_len``.
+        TokenIdError: there is no id, or one is no integer or not in ``0 <= id < vocab_len``.
         ContextLengthError: they leave no room for one more token.
     """
-    token_ids = [int(token_id) for token_id in prompt_ids]
+    if isinstance(prompt_ids, (str, bytes)):
+        raise TokenIdError(f"a prompt is a list of token ids here, not {type(prompt_ids).__name__}: encode it first")
+    try:
+        token_ids = [index(token_id) for token_id in prompt_ids]  # NumPy's and torch's integers are integers, too
+    except TypeError as error:
+        raise TokenIdError(f"a prompt of token ids holds something that is no integer: {error}") from error
     if not token_ids:
         raise TokenIdError("the prompt has no token ids: a model needs at least one, such as its <s>")
     if (low := min(token_ids)) < 0 or (vocab_len is not None and max(token_ids) >= vocab_len):

@@ -234,6 +234,19 @@ def test_ids_outside_the_vocabulary_are_refused(engine, prompt: list[int]) -> No
     assert engine.active_len == 0
 
 
+@pytest.mark.parametrize("prompt", [[0.5], [5.0], ["5"], "55", b"55", [None], [[5]], None, 5])
+def test_what_is_no_list_of_integers_is_refused(engine, prompt) -> None:
+    with pytest.raises(TokenIdError, match="token ids"):
+        engine.submit(prompt)
+    assert engine.active_len == 0
+
+
+def test_integers_of_torch_and_numpy_are_ids(engine) -> None:
+    ids = ids_of(engine.submit([5, 6], GREEDY))
+    assert ids_of(engine.submit(torch.tensor([5, 6]), GREEDY)) == ids
+    assert ids_of(engine.submit(torch.tensor([5, 6]).numpy(), GREEDY)) == ids
+
+
 @pytest.mark.parametrize("where", ["forward", "sampler"])
 def test_a_fault_at_any_token_ends_its_request_alone(model, monkeypatch, where: str) -> None:
     """At every token index 0..63; the request beside it and the next one are whole."""
