@@ -15,6 +15,7 @@ from transformers import GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from transformers.generation.continuous_batching.requests import RequestStatus
 
+from chatlab.engines.cache import is_recurrent
 from chatlab.engines.device import on_device
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt
 from chatlab.engines.local import end_ids
@@ -79,12 +80,16 @@ class BatchEngine(Engine):
 
         Raises:
             EngineError: ``params`` asks for what continuous batching cannot do: a repetition penalty, a seed or log
-                probabilities; or there is no such device.
+                probabilities; the model is recurrent; or there is no such device.
         """
         if params is not None and (lacks := _asked(params, params.seed, "nowhere")):
             raise EngineError(
                 f"a BatchEngine cannot heed {', '.join(lacks)}: leave it out of params, or use a LocalEngine "
                 "(decode_rows=8 batches there, too)"
+            )
+        if is_recurrent(model):
+            raise EngineError(
+                f"continuous batching has no cache for a recurrent model such as {type(model).__name__}: use a LocalEngine"
             )
         self.model = (model if device is None else on_device(model, device)).eval()
         self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)

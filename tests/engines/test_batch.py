@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from transformers import MambaConfig, MambaForCausalLM
 
 from chatlab.engines.batch import BatchEngine
 from chatlab.engines.engine import TokenEvent
@@ -109,6 +110,11 @@ def test_one_sampling_for_all_is_that_of_a_local_engine(model, params: dict) -> 
         BatchEngine(model, params=params, cache_len=1024, eos_ids=()) as batch,
     ):
         assert ids_of(batch.submit([5, 6], params)) == ids_of(local.submit([5, 6], params, seed=1))
+
+
+def test_a_recurrent_model_is_refused_by_name() -> None:
+    with pytest.raises(EngineError, match="recurrent model such as MambaForCausalLM: use a LocalEngine"):
+        BatchEngine(MambaForCausalLM(MambaConfig(vocab_size=32, hidden_size=8, num_hidden_layers=1)))
 
 
 def test_an_engine_with_one_sampling_refuses_another(greedy) -> None:
