@@ -56,8 +56,8 @@ class StreamingDetokenizer:
         """Seed the window.
 
         Args:
-            decode: ids to text, best from ``Tokenizer.decoder()``; called on windows of at most ``SEED_LEN + TAIL_LEN + PENDING_CAP`` ids plus those of
-                one ``put``, and of the prompt's last blank ones.
+            decode: ids to text, best from ``Tokenizer.decoder()``; called on windows of at most
+                ``SEED_LEN + TAIL_LEN + PENDING_CAP`` ids plus those of one ``put``, and of the prompt's last blank ones.
             prompt_ids: the ids the model was given; only the last few visible ones are read.
             special_ids: ids that never become text, dropped before ``decode`` so that they cost nothing.
         """
