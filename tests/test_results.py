@@ -242,6 +242,7 @@ def test_the_html_is_escaped_and_needs_no_style(result: Result) -> None:
         )
     for disturbing in (BIDI, "\x1b", "<script", "<img src=h"):
         assert disturbing not in body
+    assert '<th scope="col"></th>' not in body, "a screen reader reads every header"
     assert bundle(result)["text/html"] == result.html() == result._repr_html_()
     assert Tags(result.html()).elements <= SEMANTIC | {"style", "div"}
 

@@ -124,7 +124,7 @@ class Entry(Result):
         examples = [(label, e["text"], e["echo"]) for label, e in self.golden["examples"].items()]
         return "".join(
             [
-                table_html(("", ""), [fact for fact in facts.items() if fact[1]], self.alias),
+                table_html(("what", "value"), [fact for fact in facts.items() if fact[1]], self.alias),
                 table_html(("file", "bytes", "sha256"), files, "Files"),
                 details_html("examples", table_html(("probe", "text", "echo"), examples)),
             ]

@@ -62,7 +62,7 @@ def sections(c: Comparison) -> Iterator[Section]:
     yield from _filled(
         Section(
             title="Delimiters a parser looks for",
-            header=("token", "prompt writes", "echo before", "echo after", ""),
+            header=("token", "prompt writes", "echo before", "echo after", "parser"),
             rows=tuple(
                 (d.token, d.written, d.echo_before or "–", d.echo_after or "–", "BROKEN" if d.broken else "")
                 for d in c.delimiters
@@ -109,7 +109,7 @@ def sections(c: Comparison) -> Iterator[Section]:
         )
     )
     yield from _filled(
-        Section(title="Loaders", header=("loader", "verdict", "class", "ids changed", ""), rows=tuple(_loader_rows(c)))
+        Section(title="Loaders", header=("loader", "verdict", "class", "ids changed", "note"), rows=tuple(_loader_rows(c)))
     )
     yield from _filled(
         Section(

@@ -87,7 +87,7 @@ class Snapshot(Result):
         shares = ("family", "probes", "echo differs")
         return "".join(
             [
-                render.table_html(("", ""), facts, self.name),
+                render.table_html(("what", "value"), facts, self.name),
                 render.details_html(f"{len(files)} files", render.table_html(("file", "bytes", "sha256"), files)),
                 render.table_html(shares, self._families(), f"Probes through {self.loaders[0]}"),
             ]
