@@ -153,7 +153,7 @@ class VersionMatrix(Result):
 
     def body(self) -> str:
         """Return the versions as an escaped table."""
-        columns = ("transformers", "ids", "class", "drift", "against the first", "")
+        columns = ("transformers", "ids", "class", "drift", "against the first", "note")
         return table_html(columns, self._table(), f"{self.source}, {self.loader}")
 
     def figure(self) -> Drawing:

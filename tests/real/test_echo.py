@@ -100,7 +100,12 @@ def test_the_exact_cut_is_right_at_20_000_splits(real: Path, capsys: pytest.Capt
             for _ in range(10):
                 split = rng.randint(0, len(token_ids))
                 whole = split
-                while whole and decode(token_ids[:whole]).endswith("\ufffd"):
+                # U+FFFD shows a character that is not whole, save where the text has one of its own.
+                while (
+                    whole
+                    and decode(token_ids[:whole]).endswith("\ufffd")
+                    and tokenizer.piece(token_ids[whole - 1]) != "\ufffd"
+                ):
                     whole -= 1
                 cases, inside = cases + 1, inside + (whole < split)
                 wrong += cut_exactly(tokenizer, token_ids[:split], token_ids[split:]) != full.removeprefix(
