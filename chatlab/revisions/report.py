@@ -109,7 +109,9 @@ def sections(c: Comparison) -> Iterator[Section]:
         )
     )
     yield from _filled(
-        Section(title="Loaders", header=("loader", "verdict", "class", "ids changed", "note"), rows=tuple(_loader_rows(c)))
+        Section(
+            title="Loaders", header=("loader", "verdict", "class", "ids changed", "note"), rows=tuple(_loader_rows(c))
+        )
     )
     yield from _filled(
         Section(
