@@ -21,7 +21,7 @@ from chatlab.engines.completions import CompletionReader, completion_body, full_
 from chatlab.engines.engine import Emitter, Engine, TokenStream, check_prompt, pick_seed
 from chatlab.engines.sampling import SamplingParams
 from chatlab.engines.scripted import CodePointTokenizer
-from chatlab.engines.server_text import text_of_stop, without_own_bos
+from chatlab.engines.server_text import server_text, text_of_stop
 from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -52,10 +52,11 @@ class RemoteEngine(Engine):
 
     What becomes of a text is the server's affair. It is taken to encode with special tokens, as transformers serve
     and llama.cpp do: where ``tokenizer`` adds a BOS by itself, one that leads the text is left out, since the server
-    puts its own there. Without ``tokenizer`` nothing is left out. A message may spell a control token there, against
-    law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. Ids given to :meth:`submit` alone go as
-    the text they decode to, which may differ from the text they came from. Its reply is the text as it decodes it:
-    transformers serve leaves out a blank that leads one.
+    puts its own there; if it then still reads other ids than those encoded here, a
+    :class:`chatlab.engines.server_text.RereadWarning` names the first. Ids given to :meth:`submit` alone go as text
+    only where that text is read as those ids. Without ``tokenizer`` nothing is left out or known. A message may spell a control token there, against
+    law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. The
+    reply is the text as the server decodes it: transformers serve leaves out a blank that leads one.
 
     Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is
     asked again, as it wishes, only while no token has come. Proxies of the environment are not used and redirects
@@ -123,7 +124,7 @@ class RemoteEngine(Engine):
         """Begin a request; see :meth:`chatlab.engines.engine.Engine.submit`.
 
         Raises:
-            RemoteLacks: it asks for what the server was not seen to give.
+            RemoteLacks: it asks for what the server was not seen to give, or for ids that no text says.
         """
         return self._submit(None, prompt_ids, params, seed)
 
@@ -149,8 +150,7 @@ class RemoteEngine(Engine):
         used_seed = pick_seed(params, seed) if "seed" in self.capabilities.sampling else None
         prompt: list[int] | str = token_ids
         if self.reads_text:
-            text = self.tokenizer.decode(token_ids, skip_special_tokens=False) if text is None else text
-            prompt = without_own_bos(text, self.tokenizer)
+            prompt = server_text(text, token_ids, self.tokenizer)
         stops = [text_of_stop(i, self.tokenizer) for i in params.stop_ids] if self.reads_text else []
         body = completion_body(self.model, prompt, params, used_seed, self.capabilities, stops)
         holder: list[asyncio.Task[None]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from chatlab.errors import RemoteLacks
@@ -16,6 +17,10 @@ from chatlab.tokenizers.interface import Tokenizer
 
 class ServerTextWarning(ControlTokenWarning):
     """A message spelled a control token, and it goes to a server as text, so the server may take it for one."""
+
+
+class RereadWarning(UserWarning):
+    """A server reads other token ids in a prompt's text than those it was encoded as here."""
 
 
 def text_of_prompt(
@@ -56,11 +61,48 @@ def _forged(prompt: AbstractChatPrompt, tokenizer: Tokenizer) -> Iterator[tuple[
             yield found.group(), span.whose
 
 
-def without_own_bos(text: str, tokenizer: Tokenizer) -> str:
-    """``text`` less one leading BOS, where the tokenizer adds one by itself, as the server then does."""
+def server_text(text: str | None, token_ids: Sequence[int], tokenizer: Tokenizer) -> str:
+    """The text that a server reads as ``token_ids``, when it reads with ``tokenizer`` and its special tokens.
+
+    That is ``text``, or ``text`` without the BOS that leads it where the server adds its own. Without ``text`` it is
+    what the ids decode to.
+
+    Raises:
+        RemoteLacks: there is no ``text``, and what the ids decode to is read as other ids.
+
+    Warns:
+        RereadWarning: the server reads other ids in ``text``, such as one more blank after its BOS.
+    """
     first = tokenizer.encode("a", add_special_tokens=True)[:1]
-    spelled = next((s for s, token_id in tokenizer.special_strs.items() if [token_id] == first and s), None)
-    return text if spelled is None else text.removeprefix(spelled)
+    bos = next((spelled for spelled, token_id in tokenizer.special_strs.items() if [token_id] == first), "")
+    given = tokenizer.decode(token_ids, skip_special_tokens=False) if text is None else text
+    bare = given.removeprefix(bos)
+    forms = [given, bare] if text is not None else [given, bare, bare.removeprefix(" ")]
+    readings = {form: tokenizer.encode(form, add_special_tokens=True) for form in forms}
+    for form, reading in readings.items():
+        if reading == list(token_ids):
+            return form
+    if text is None:
+        raise RemoteLacks(
+            f"the server takes the prompt as text only, and reads other ids in {given!r:.80} than the {len(token_ids)} "
+            "given: give the prompt as text or as a prompt class, or use a server that takes token ids"
+        )
+    # Where a message spells a control token, the ids here are not those of the text, and that was said already.
+    if list(token_ids) in (tokenizer.encode(text), readings[text]):
+        _warn_of_rereading(readings[bare], list(token_ids), tokenizer)
+    return bare
+
+
+def _warn_of_rereading(reading: list[int], token_ids: list[int], tokenizer: Tokenizer) -> None:
+    pairs = enumerate(zip_longest(reading, token_ids))
+    number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+    theirs, ours = ["nothing" if i is None else repr(tokenizer.piece(i)) for i in pair]
+    warnings.warn(
+        f"the server takes the prompt as text only, and reads {theirs} in it where {ours} was encoded here (token {number}): "
+        "use a server that takes token ids",
+        RereadWarning,
+        stacklevel=4,
+    )
 
 
 def text_of_stop(token_id: int, tokenizer: Tokenizer) -> str:

@@ -20,7 +20,7 @@ from chatlab.embedded import model_path
 from chatlab.engines.load import load_model
 from chatlab.engines.local import LocalEngine
 from chatlab.engines.remote import RemoteEngine
-from chatlab.engines.server_text import text_of_prompt, without_own_bos
+from chatlab.engines.server_text import server_text, text_of_prompt
 from chatlab.errors import RemoteLacks
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.request import encode_prompt
@@ -112,7 +112,8 @@ def test_the_servers_tokenizer_makes_our_ids_of_what_is_sent(prompt) -> None:
     tokenizer = load_tokenizer(model_path())
     text = text_of_prompt(prompt if isinstance(prompt, str) else prompt.copy(), tokenizer)
     server = AutoTokenizer.from_pretrained(model_path())
-    assert server(without_own_bos(text, tokenizer))["input_ids"] == encode_prompt(prompt, tokenizer)
+    token_ids = encode_prompt(prompt, tokenizer)
+    assert server(server_text(text, token_ids, tokenizer))["input_ids"] == token_ids
 
 
 @pytest.mark.slow
