@@ -8,6 +8,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from operator import index
 from queue import Empty, SimpleQueue
@@ -196,7 +197,8 @@ _OPEN: WeakSet[Engine] = WeakSet()
 def _close_open_engines() -> None:
     """End what still runs: a worker inside torch that the interpreter kills at its exit takes the process with it."""
     for engine in list(_OPEN):
-        engine.close()
+        with suppress(Exception):  # an engine that its constructor refused has nothing to close; the others have
+            engine.close()
 
 
 class Engine(ABC):
