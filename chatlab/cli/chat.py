@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,10 +75,13 @@ def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, Ab
     from chatlab.engines.remote import RemoteEngine
     from chatlab.errors import EngineError
     from chatlab.prompts.registry import prompt_class, prompt_for
+    from chatlab.tokenizers.load import load_tokenizer
 
     if model is None:
         raise EngineError(
             f"{url} may serve many models: name the one to talk with, as in chatlab chat MODEL --url {url}"
         )
-    engine = RemoteEngine(url, model)
+    # Where the model's files are here too, the server reads exactly what was encoded, or that is said.
+    tokenizer = load_tokenizer(model) if any(Path(model).glob("tokenizer*")) else None
+    engine = RemoteEngine(url, model, tokenizer)
     return engine, prompt_class(prompt)() if prompt is not None else prompt_for(model)()
