@@ -54,9 +54,9 @@ class RemoteEngine(Engine):
     and llama.cpp do: where ``tokenizer`` adds a BOS by itself, one that leads the text is left out, since the server
     puts its own there; if it then still reads other ids than those encoded here, a
     :class:`chatlab.engines.server_text.RereadWarning` names the first. Ids given to :meth:`submit` alone go as text
-    only where that text is read as those ids. Without ``tokenizer`` nothing is left out or known. A message may spell a control token there, against
-    law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. The
-    reply is the text as the server decodes it: transformers serve leaves out a blank that leads one.
+    only where that text is read as those ids. Without ``tokenizer`` nothing is left out or known. A message may spell
+    a control token there, against law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. The reply
+    is the text as the server decodes it: transformers serve leaves out a blank that leads one.
 
     Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is
     asked again, as it wishes, only while no token has come. Proxies of the environment are not used and redirects
