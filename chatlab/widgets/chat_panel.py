@@ -12,7 +12,7 @@ import traitlets
 from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ChatBusy, ChatlabError, RoleOrderError, ViewError
+from chatlab.errors import ChatBusy, RoleOrderError, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
@@ -263,8 +263,8 @@ class ChatPanel(LiveLog):
             return
         try:
             action()
-        except ChatlabError as error:
-            self.send({"kind": "refused", "why": str(error), "text": content.get("text", "")})
+        except Exception as error:  # a prompt class of the user's may raise anything, and the question must come back
+            self.send({"kind": "refused", "why": str(error) or type(error).__name__, "text": content.get("text", "")})
 
 
 def _check(engine: object, prompt: object) -> None:

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chatlab.errors import ViewError
+
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
 
@@ -117,14 +119,23 @@ class Playback:
         except BaseException as raised:
             self.finish_reason, self.error = "error", raised
         error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        for sink in self._sinks:
-            sink.finish(self.finish_reason, error=error, seconds=time.monotonic() - started)
-        self._done.set()
+        try:
+            for sink in self._sinks:
+                sink.finish(self.finish_reason, error=error, seconds=time.monotonic() - started)
+        except Exception as raised:  # whoever waits must hear of it
+            self.error = self.error or raised
+        finally:
+            self._done.set()
 
     def _read(self) -> str:
         finish_reason = "eos"
         try:
             for new in self._source:
+                if not isinstance(new, str) and not hasattr(new, "token_ids"):
+                    raise ViewError(
+                        f"a view shows text or the deltas of chatlab.stream, not {type(new).__name__}: give it each "
+                        "item's text, as in view.follow(item.text for item in source)"
+                    )
                 for sink in self._sinks:
                     sink.put(new)
                 self._chunks.append(new if isinstance(new, str) else new.text)

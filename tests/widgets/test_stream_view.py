@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatlab import stream
-from chatlab.errors import EngineError
+from chatlab.errors import EngineError, ViewError
 from chatlab.testing import ScriptedEngine
 from chatlab.widgets.stream_view import StreamView
 
@@ -147,3 +147,10 @@ def test_messages_to_the_kernel_stop_or_synchronise(sent: list[dict[str, Any]]) 
     view._on_message(view, {"kind": "stop"}, [])
     assert view.stopped
     view._on_message(view, {"kind": "nonsense"}, [])
+
+
+def test_an_item_that_is_no_delta_is_an_error_and_no_hang() -> None:
+    playback = StreamView(replace=False).follow([object()])
+    assert playback.finished(20)
+    with pytest.raises(ViewError, match="not object"):
+        playback.wait()
