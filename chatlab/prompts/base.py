@@ -372,7 +372,9 @@ def prompt_text(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
 
 
 def special_strs(tokenizer: Any) -> tuple[str, ...]:
-    """The texts of a tokenizer's special tokens, for transformers' and raw ``tokenizers`` objects."""
+    """The texts of a tokenizer's special tokens: of transformers, raw ``tokenizers`` or ``load_tokenizer``."""
+    if hasattr(tokenizer, "special_strs"):
+        return tuple(tokenizer.special_strs)
     if hasattr(tokenizer, "all_special_tokens"):
         return tuple(map(str, tokenizer.all_special_tokens))
     if hasattr(tokenizer, "get_added_tokens_decoder"):

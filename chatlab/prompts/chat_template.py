@@ -28,7 +28,7 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     against. The reply is opened (``add_generation_prompt``) while the last message is an open reply.
 
     Args:
-        tokenizer: an AutoTokenizer; or a folder with ``chat_template.jinja`` or ``tokenizer_config.json``.
+        tokenizer: an AutoTokenizer, or one of ``load_tokenizer`` that holds one; or a folder with ``chat_template.jinja`` or ``tokenizer_config.json``.
         chat_template: a template instead of the tokenizer's, or the name of one where it has several.
         tools: JSON schemas, or functions with type hints and a docstring.
         clock: the time that the template is told; None for the time it is.
@@ -56,6 +56,7 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         **variables: Any,
     ) -> None:
         super().__init__()
+        tokenizer = getattr(tokenizer, "wrapped", None) or tokenizer
         templates, self.special_tokens = _read(tokenizer)
         self.chat_template = _chosen(templates, chat_template, bool(tools))
         self.tools = [_schema(tool) for tool in tools] if tools else None

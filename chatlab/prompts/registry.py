@@ -108,22 +108,22 @@ def prompt_for(model: Any) -> PromptChoice:
                 f"or choose one with prompt_class(name): {', '.join(sorted(FORMATS))}"
             )
         return choice
-    model = getattr(model, "wrapped", None) or model
-    choice = _by_template(model) or _by_id(_name_of(model)) or _by_control_token(model)
+    inner, name = getattr(model, "wrapped", None) or model, _name_of(model)
+    choice = _by_template(inner, name) or _by_id(name) or _by_control_token(inner)
     if choice is None:
         raise PromptError(
-            f"the tokenizer {_name_of(model) or type(model).__name__!r} has no chat template, no known id and no "
+            f"the tokenizer {name or type(model).__name__!r} has no chat template, no known id and no "
             f"telling control token: choose a format with prompt_class(name): {', '.join(sorted(FORMATS))}"
         )
     return choice
 
 
-def _by_template(tokenizer: Any) -> PromptChoice | None:
+def _by_template(tokenizer: Any, name: str) -> PromptChoice | None:
     if not getattr(tokenizer, "chat_template", None):
         return None
     from chatlab.prompts.chat_template import ChatTemplatePrompt
 
-    why = f"the tokenizer {_name_of(tokenizer) or type(tokenizer).__name__} carries its own chat template"
+    why = f"the tokenizer {name or type(tokenizer).__name__} carries its own chat template"
     return PromptChoice(name="chat_template", prompt_class=lambda: ChatTemplatePrompt(tokenizer), why=why)
 
 

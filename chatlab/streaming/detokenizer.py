@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import groupby
 
 from chatlab.errors import DecodeError
 
@@ -66,7 +67,7 @@ class StreamingDetokenizer:
         self._special_ids = frozenset(special_ids)
         window = self._last(prompt_ids, SEED_LEN)
         shown = self._shown(window)
-        if _anchors(shown):  # nearly every prompt: it ends in text, and with a whole character
+        if self._anchors(window, shown):  # nearly every prompt: it ends in text, and with a whole character
             self._seed_window, self._seed_pending = (window, shown, len(window)), list[int]()
         else:
             # The ids of a character the prompt leaves unfinished belong to the reply, which completes it.
@@ -125,7 +126,7 @@ class StreamingDetokenizer:
         """Take one id, when there are characters that are not whole."""
         self._pending_ids.append(token_id)
         text = self._text(self._pending_ids)
-        if text is not None and (not text.endswith(REPLACEMENT_CHARACTER) or self._is_whole(self._pending_ids)):
+        if text is not None and (not text.endswith(REPLACEMENT_CHARACTER) or self._spells(self._pending_ids, text)):
             return self._release(text)
         # What stands before a whole character can no longer become one, and would spoil its text.
         for start in range(1, len(self._pending_ids)):
@@ -156,7 +157,7 @@ class StreamingDetokenizer:
             return self._keep_blank(released)
         last = released[-SEED_LEN:]
         shown = self._shown(last)
-        if _anchors(shown):
+        if self._anchors(last, shown):
             self._window_ids, self._window_text, self._anchor_len = last, shown, len(last)
         elif REPLACEMENT_CHARACTER not in shown:
             self._keep_blank(released)
@@ -184,6 +185,13 @@ class StreamingDetokenizer:
         self._window_ids = self._window_ids[: self._anchor_len]
         self._window_text = self._shown(self._window_ids)
 
+    def _anchors(self, token_ids: list[int], text: str) -> bool:
+        """Whether a window of these ids, which show ``text``, keeps what follows it as it is."""
+        if not text.strip():
+            return False
+        edges = text[0] + text[-1]
+        return REPLACEMENT_CHARACTER not in edges or self._spells(token_ids, text)
+
     def _shown(self, token_ids: list[int]) -> str:
         """The text of a window; none where the decoder fails on so little."""
         try:
@@ -191,25 +199,22 @@ class StreamingDetokenizer:
         except DecodeError:
             return ""
 
-    def _is_whole(self, token_ids: list[int]) -> bool:
-        """Whether ids whose text ends in U+FFFD really spell one, and begin no other character."""
-        parts = [self._token_bytes(token_id) for token_id in token_ids]
-        if parts[-1] is None:
-            return False
+    def _spells(self, token_ids: list[int], text: str) -> bool:
+        """Whether the bytes of ids spell every U+FFFD of their text, so that none stands for a part of a character."""
+        runs = groupby(map(self._token_bytes, token_ids), lambda part: part is None)
         try:
-            return bool(b"".join(part or b"" for part in parts).decode())
+            spelled = "".join(b"".join(part or b"" for part in run).decode() for _, run in runs)
         except UnicodeDecodeError:
             return False
+        return spelled.count(REPLACEMENT_CHARACTER) == text.count(REPLACEMENT_CHARACTER)
 
     def _split_unfinished(self, token_ids: list[int]) -> tuple[list[int], list[int]]:
         """Cut off the shortest tail that is the beginning of a character; too long a tail is no character at all."""
         for tail_len in range(min(PENDING_CAP, len(token_ids) + 1)):
             whole = token_ids[: len(token_ids) - tail_len]
             starts = range(len(whole) - 1, max(-1, len(whole) - 1 - PENDING_CAP), -1)
-            tails = (whole[i:] for i in starts)
-            if not whole or any(
-                not self._shown(tail).endswith(REPLACEMENT_CHARACTER) or self._is_whole(tail) for tail in tails
-            ):
+            tails = ((whole[i:], self._shown(whole[i:])) for i in starts)
+            if not whole or any(not t.endswith(REPLACEMENT_CHARACTER) or self._spells(ids, t) for ids, t in tails):
                 return whole, token_ids[len(whole) :]
         return token_ids, []
 
@@ -224,9 +229,9 @@ class StreamingDetokenizer:
         for end in range(len(token_ids), 0, -1):
             for start in range(max(0, end - SEED_LEN), end):
                 shown = self._shown(token_ids[start:end])
-                if _anchors(shown):
+                if self._anchors(token_ids[start:end], shown):
                     whole = self._shown(token_ids[start:])
-                    if REPLACEMENT_CHARACTER in whole:
+                    if REPLACEMENT_CHARACTER in whole.removeprefix(shown):
                         return token_ids[start:end], shown, end - start
                     return token_ids[start:], whole, end - start
         return None
@@ -234,10 +239,3 @@ class StreamingDetokenizer:
 
 def _unknown(token_id: int) -> None:
     """The bytes of an id for a ``decode`` that does not tell them."""
-
-
-def _anchors(text: str) -> bool:
-    """Whether a window with this text keeps what follows it as it is."""
-    return (
-        bool(text.strip()) and not text.startswith(REPLACEMENT_CHARACTER) and not text.endswith(REPLACEMENT_CHARACTER)
-    )

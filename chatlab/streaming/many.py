@@ -136,9 +136,9 @@ class ManyStream(Iterator[Delta]):
             try:
                 while not all(run.ended for run in self.runs):
                     row, event = self._arrived.get()
-                    run = self.runs[row]
-                    if not run.ended:  # after a stop string the engine may be some tokens ahead
-                        return run.take(event)
+                    delta = self.runs[row].take(event)
+                    if delta is not None:  # after a stop string the engine may be some tokens ahead
+                        return delta
             except BaseException:
                 self.close()
                 raise

@@ -34,6 +34,7 @@ class Run:
         self.error: EngineError | None = None
         """What ended the reply, when the reason is ``error``."""
         self._prompt = prompt if isinstance(prompt, AbstractChatPrompt) else None
+        self._writing = threading.RLock()  # one thread may close what another one reads
         try:
             self._reply: Reply = request.reply(row)
             self._claim_prompt()
@@ -76,19 +77,22 @@ class Run:
         """End the generation, from any thread; the reader gets what is held and the reason ``cancelled``."""
         self.events.cancel()
 
-    def take(self, event: Event) -> Delta:
-        """The delta of an event; the last one also ends the request."""
-        try:
-            delta = self._reply.put(event)
-        except EngineError as error:
-            self.error = error
-            delta = self._reply.finish("error")
-        if isinstance(event, EndEvent) and event.error is not None and delta.finish_reason == "error":
-            self.error = event.error
-        if delta.finish_reason is not None:
-            self.events.cancel()
-        self._remember(delta)
-        return delta
+    def take(self, event: Event) -> Delta | None:
+        """The delta of an event; the last one also ends the request, and after the end there is none."""
+        with self._writing:
+            if self.ended:
+                return None
+            try:
+                delta = self._reply.put(event)
+            except EngineError as error:
+                self.error = error
+                delta = self._reply.finish("error")
+            if isinstance(event, EndEvent) and event.error is not None and delta.finish_reason == "error":
+                self.error = event.error
+            if delta.finish_reason is not None:
+                self.events.cancel()
+            self._remember(delta)
+            return delta
 
     def _claim_prompt(self) -> None:
         """See to it that no other stream writes its reply into the same prompt."""
@@ -117,8 +121,9 @@ class Run:
     def cut(self) -> None:
         """End here and now: what comes later is not read."""
         self.events.cancel()
-        if not self.ended:
-            self._remember(self._reply.finish("cancelled"))
+        with self._writing:
+            if not self.ended:
+                self._remember(self._reply.finish("cancelled"))
 
     def raise_error(self) -> None:
         """Raise what ended the reply, if something did."""

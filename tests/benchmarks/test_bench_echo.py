@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import resource
+import re
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +49,7 @@ def test_measuring_beside_bare_encode_and_decode(ratio, dialogues, name, request
         f"measure_drift over bare encode_batch + decode_batch ({name}, {len(prompts)} prompts)",
         lambda: measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, tokenizer),
         bare,
+        limit=1.25,
     )
     print(f"throughput: {1 / value:.2f} of bare")
 
@@ -62,12 +66,24 @@ def test_tracing_beside_bare_encode_and_decode(ratio, dialogues, name, request) 
         f"trace_echo over bare encode_batch + decode_batch ({name}, {len(prompts)} prompts)",
         lambda: sum(1 for _ in trace_echoes(tokenizer, prompts)),
         lambda: tokenizer.decode_batch(tokenizer.encode_batch(prompts)),
+        limit=10,
         rounds=3,
     )
 
 
-def test_a_hundred_thousand_dialogues_stream(benchmark, capsys) -> None:
-    """Target: less than 200 MB growth of peak memory."""
+STATUS = Path("/proc/self/status")
+
+
+def peak_mb() -> float:
+    """The peak of this process since its program began; ``getrusage`` also counts what its parent held before that."""
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[0]) / 1024
+
+
+def peak_growth(count: int) -> tuple[int, float]:
+    """Measure so many dialogues: the rows, and by how many MB the peak grew over that of a thousand.
+
+    It wants a process of its own: the peak of one that has done other work hides what this work takes.
+    """
     few = list(islice(read_dialogues(dialogues_path()), 0, None, 30))
     tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
 
@@ -79,9 +95,17 @@ def test_a_hundred_thousand_dialogues_stream(benchmark, capsys) -> None:
         return sum(len(frame) for frame in iter_drift(many(count), ChatPromptMetaLlamaLlama2Chat, tokenizer))
 
     run(1_000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    rows = benchmark.pedantic(run, args=(100_000,), rounds=1)
-    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    before = peak_mb()
+    rows = run(count)
+    return rows, peak_mb() - before
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the peak of one process alone is read from Linux's /proc")
+def test_a_hundred_thousand_dialogues_stream(benchmark, capsys) -> None:
+    """Target: less than 200 MB growth of peak memory."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        rows, growth = benchmark.pedantic(lambda: pool.submit(peak_growth, 100_000).result(), rounds=1)
     benchmark.extra_info["growth_mb"] = growth
     with capsys.disabled():
         print(f"\n100,000 dialogues, {rows:,} rows: peak memory grew by {growth:.0f} MB")
+    assert growth < 200

@@ -19,6 +19,7 @@ def test_import_beside_a_bare_start(ratio) -> None:
         "import chatlab over python -c pass",
         lambda: start("import chatlab"),
         lambda: start("pass"),
+        limit=3,
         rounds=15,
         clock=time.perf_counter,
     )

@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab import AbstractChatPrompt, ChatPromptMetaLlamaLlama2Chat, RoleType
+from chatlab.embedded import tokenizer_path
 from chatlab.errors import ChatlabError, MessageTypeError, PromptError, RoleOrderError
 from chatlab.prompts.base import PromptTTL
 from chatlab.prompts.llama2 import SYSTEM_PROMPT
 from chatlab.prompts.registry import FORMATS
+from chatlab.tokenizers.load import load_tokenizer
 
 TITANIC = json.loads(Path(__file__).with_name("titanic.json").read_text(encoding="utf-8"))
 
@@ -251,6 +253,12 @@ def test_skip_len_asks_a_raw_tokenizer_too():
     prompt.set_tokenizer(object())
     with pytest.raises(PromptError, match="all_special_tokens"):
         prompt.get_skip_len()
+
+
+def test_skip_len_knows_the_special_tokens_of_a_loaded_tokenizer():
+    prompt = asked("Hi<s></s>")
+    prompt.set_tokenizer(load_tokenizer(tokenizer_path("llama2-style/legacy")))
+    assert prompt.get_skip_len() == len("<human>: Hi\n")
 
 
 def test_skip_len_can_leave_the_last_message_out():

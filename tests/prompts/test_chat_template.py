@@ -15,6 +15,7 @@ from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
 from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.registry import prompt_for
+from chatlab.tokenizers.load import as_tokenizer
 from tests.prompts.templates import ALL, CHATML, DATED, GEMMA, THINKING, fast_tokenizer
 
 TOOL = {
@@ -54,6 +55,17 @@ def test_the_text_is_what_apply_chat_template_gives():
         ids = tokenizer.apply_chat_template(usable, tools=[TOOL], add_generation_prompt=True)["input_ids"]
         if template is CHATML:
             assert encode_prompt(tokenizer, prompt).token_ids == ids
+
+
+def test_a_loaded_tokenizer_gives_the_template_that_it_wraps():
+    inner = fast_tokenizer("byte bpe", CHATML)
+    prompt, loaded = chat(), ChatTemplatePrompt(as_tokenizer(inner))
+    for one in (prompt, loaded):
+        one.add_requester_msg("Hi")
+        one.add_responder_msg(None)
+    assert loaded.create_prompt() == prompt.create_prompt()
+    assert loaded.get_skip_len() == prompt.get_skip_len()
+    assert loaded.get_stop_strs() == prompt.get_stop_strs()
 
 
 def test_it_walks_the_flow_of_the_prompt_classes():

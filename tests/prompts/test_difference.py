@@ -16,7 +16,7 @@ from chatlab.prompts.gemma import ChatPromptGemma
 from chatlab.prompts.mistral import ChatPromptMistralV3
 from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
 from chatlab.prompts.vicuna import ChatPromptVicuna
-from chatlab.tokenizers.load import load_tokenizer
+from chatlab.tokenizers.load import as_tokenizer, load_tokenizer
 from tests.prompts.small_tokenizers import encodable_dialogues
 from tests.prompts.templates import CHATML, DROPPING, GEMMA, MISTRAL, fast_tokenizer
 
@@ -169,3 +169,11 @@ def test_a_template_may_lie_in_a_folder_beside_any_tokenizer(tmp_path):
     result = compare_with_template(ChatPromptPhi3, tokenizer, [DIALOGUE, NO_SYSTEM], template=tmp_path)
     assert (result.prompts, result.same_text, result.same_ids) == (6, 3, 3)
     assert result.findings == {(Fault.SYSTEM_DROPPED, "template"): 3}
+
+
+def test_a_loaded_tokenizer_carries_its_template():
+    inner = fast_tokenizer("byte bpe", CHATML)
+    dialogues = [Dialogue(id="d", turns=(Turn(user="Hi", assistant="Hello"),))]
+    wrapped = compare_with_template(ChatPromptChatML, as_tokenizer(inner), dialogues)
+    bare = compare_with_template(ChatPromptChatML, inner, dialogues)
+    assert (wrapped.prompts, wrapped.same_text, wrapped.same_ids) == (bare.prompts, bare.same_text, bare.same_ids)

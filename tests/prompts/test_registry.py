@@ -70,6 +70,14 @@ def test_a_loaded_tokenizer_gives_the_chat_template_that_it_wraps(tmp_path):
     inner.save_pretrained(tmp_path)
     choice = prompt_for(load_tokenizer(tmp_path, loader="transformers"))
     assert choice.name == "chat_template"
+    assert str(tmp_path) not in choice.why
     prompt = choice()
     prompt.add_requester_msg("Hi")
     assert prompt.create_prompt() == "<s>Hi"
+
+
+def test_a_loaded_tokenizer_without_a_template_is_known_by_its_name():
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"), loader="transformers")
+    tokenizer.name = "HuggingFaceH4/zephyr-7b-beta"  # a hub id, as load_tokenizer("HuggingFaceH4/...") names it
+    tokenizer.wrapped.chat_template = None
+    assert prompt_for(tokenizer).name == "zephyr"

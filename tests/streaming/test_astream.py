@@ -121,6 +121,28 @@ def test_an_exception_in_the_model_arrives() -> None:
     assert asyncio.run(read()) == "ab"
 
 
+def test_a_stream_closed_while_a_task_reads_stays_as_it_is() -> None:
+    async def main(engine: ScriptedEngine) -> None:
+        reply, deltas = astream("a", engine, max_new_tokens=2000), []
+
+        async def read() -> None:
+            while (delta := await anext(reply, None)) is not None:
+                deltas.append(delta)
+
+        reader = asyncio.create_task(read())
+        while not deltas:
+            await asyncio.sleep(0.001)
+        await reply.aclose()
+        text = reply.text
+        await asyncio.wait_for(reader, 10)
+        assert reply.text == text == "".join(delta.text for delta in deltas)
+        assert not any(delta.finish_reason for delta in deltas)
+        assert (await reply.result()).finish_reason == "cancelled"
+
+    with ScriptedEngine("x" * 2000, delay=0.02) as engine:
+        asyncio.run(main(engine))
+
+
 def test_a_loop_that_ends_in_mid_stream_takes_nothing_down(engine) -> None:
     async def begin():
         reply = astream([5], engine, max_new_tokens=300)

@@ -117,24 +117,37 @@ def ends_whole(tokenizer: Tokenizer, token_ids: Sequence[int]) -> bool:
     return not decoder.getstate()[0]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@settings(max_examples=400)
-@given(
-    st.lists(st.sampled_from([*ALPHABET, *["\ufffd"] * 12, "\ufffd\ufffd"]), max_size=20).map("".join),
-    st.integers(0, 999),
-)
-@example("See \ufffd\ufffd\ufffd here", 0)
-def test_a_replacement_character_that_was_written_is_text_like_any_other(family: Family, text: str, seed: int) -> None:
+def check_written(tokenizer: Tokenizer, text: str, seed: int) -> None:
     random = Random(seed)
-    tokenizer = tokenizer_of(family)
-    ids = tokenizer.encode("x" + text)
-    cut = random.randint(1, len(ids))
+    ids = tokenizer.encode(text)
+    cut = random.randint(0, len(ids))
     while not ends_whole(tokenizer, ids[:cut]):
         cut -= 1
     decode = tokenizer.decoder()
     detokenizer = StreamingDetokenizer(decode, ids[:cut], tokenizer.special_ids)
     deltas = in_pieces(detokenizer, ids[cut:], random)
     assert "".join(deltas) == decode(ids)[len(decode(ids[:cut])) :]
+
+
+written = st.lists(st.sampled_from([*ALPHABET, *["\ufffd"] * 12, "\ufffd\ufffd"]), max_size=20).map("".join)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@settings(max_examples=400)
+@given(written, st.integers(0, 999))
+@example("See \ufffd\ufffd\ufffd here", 0)
+@example("\ufffd  ", 5)
+def test_a_replacement_character_that_was_written_is_text_like_any_other(family: Family, text: str, seed: int) -> None:
+    check_written(tokenizer_of(family), text, seed)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", REAL)
+@given(text=written, seed=st.integers(0, 999))
+def test_a_replacement_character_that_was_written_is_text_on_real_tokenizers(
+    real: Path, name: str, text: str, seed: int
+) -> None:
+    check_written(real_tokenizer(real / REAL[name]), text, seed)
 
 
 def byte_decode(token_ids: Sequence[int]) -> str:

@@ -141,6 +141,12 @@ def test_blanks_that_a_decoder_owes_come_with_what_follows(name: str, prompt, ou
     assert "".join(in_pieces(detokenizer, ids_of(*output), [])) == text
 
 
+@pytest.mark.parametrize("name", ["byte fallback", "byte fallback, byte level", "byte fallback, metaspace"])
+def test_byte_pieces_wait_until_their_character_is_whole(name: str) -> None:
+    detokenizer = StreamingDetokenizer(tokenizer_of(name).decoder(), ids_of("a"))
+    assert in_pieces(detokenizer, ids_of("<0xE3>", "<0x81>", "<0x82>"), []) == ["", "", "あ", ""]
+
+
 def test_a_long_run_of_blanks_keeps_a_short_window() -> None:
     decode, longest = tokenizer_of("byte level").decoder(), 0
 

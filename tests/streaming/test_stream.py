@@ -504,3 +504,25 @@ def test_mock_responses_take_turns_without_a_model() -> None:
     assert len(stream("x", ScriptedEngine.mock("long"), max_new_tokens=10_000).result().text) > 2000
     with pytest.raises(EngineError, match="'loud'"):
         ScriptedEngine.mock("loud")
+
+
+def test_a_stream_closed_while_a_thread_reads_stays_as_it_is() -> None:
+    with ScriptedEngine("x" * 2000, delay=0.02) as engine:
+        prompt = asked("a")
+        reply, deltas, first = stream(prompt, engine, max_new_tokens=2000), [], threading.Event()
+
+        def read() -> None:
+            while (delta := next(reply, None)) is not None:
+                deltas.append(delta)
+                first.set()
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        assert first.wait(10)
+        reply.close()
+        text = reply.text
+        reader.join(10)
+        assert not reader.is_alive()
+        assert reply.text == text == "".join(delta.text for delta in deltas)
+        assert not any(delta.finish_reason for delta in deltas)
+        assert prompt.get_responder_last_msg() == text
