@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -182,8 +182,9 @@ class _Asked:
 
     dialogue: Dialogue
     number: int
-    prompt: AbstractChatPrompt
     text: str
+    plain_text: str
+    custom_skip_len: int  # kept instead of the prompt, whose messages would live on and wake the collector
     reply: str | None
     replier: Replier | None
 
@@ -227,8 +228,17 @@ class _Experiment:
             if replier is None and reply is None:
                 continue
             refuse_lone_surrogates(reply or "")
+            plain_text = self._tokenizer.without_special_strs(text)
             asked.append(
-                _Asked(dialogue=dialogue, number=number, prompt=prompt, text=text, reply=reply, replier=replier)
+                _Asked(
+                    dialogue=dialogue,
+                    number=number,
+                    text=text,
+                    plain_text=plain_text,
+                    custom_skip_len=prompt.get_custom_skip_echo_len(len(plain_text)),
+                    reply=reply,
+                    replier=replier,
+                )
             )
         return asked
 
@@ -243,11 +253,10 @@ class _Experiment:
         turns = []
         for number, one in enumerate(asked):
             output = outputs[number]
-            plain_text = tokenizer.without_special_strs(one.text)
             case = CutCase(
                 prompt_text=one.text,
-                plain_text=plain_text,
-                custom_skip_len=one.prompt.get_custom_skip_echo_len(len(plain_text)),
+                plain_text=one.plain_text,
+                custom_skip_len=one.custom_skip_len,
                 echo=echoes[number],
                 text=texts[number],
                 output_text=alone[number],
@@ -350,11 +359,11 @@ def _cells(turns: list[_Turn], strategies: list[CutStrategy]) -> Any:
     cases, replies = [turn.case for turn in turns], [turn.reply for turn in turns]
     stripped, codes = [reply.strip() for reply in replies], {name: code for code, name in enumerate(EFFECTS)}
     cells = np.zeros((4, len(turns), len(strategies)), dtype=int)
-    for number, strategy in enumerate(strategies if turns else ()):
+    for number, strategy in enumerate(strategies):
         outcomes = map(judge, map(strategy.cut, cases), stripped if strategy.strips else replies)
-        effect, effect_len, first_wrong = zip(*outcomes, strict=True)
+        flat: list[Any] = list(chain.from_iterable(outcomes))  # many small tuples alive would wake the collector
         skip = strategy.skip_echo_len
         drift = [len(case.echo) - skip(case) for case in cases] if skip else 0
         cells[0, :, number] = drift
-        cells[1:, :, number] = [[codes[name] for name in effect], effect_len, first_wrong]
+        cells[1:, :, number] = [[codes[name] for name in flat[::3]], flat[1::3], flat[2::3]]
     return cells.reshape(4, -1)
