@@ -69,12 +69,13 @@ class SentenceStop(FragmentBuffer):
             FullTextMismatch: a full input does not extend the one before it; the state is as before.
             BufferingError: unknown options, or other modes than this text began with.
         """
-        text = self._put(text, opts)
-        stop = self._scanner.stop
+        scanner = self._scanner
+        text = scanner.put(text) if self._plain and opts is None else self._put(text, opts)
+        stop = scanner.stop
         return {
             "text": text,
             "stop_str_found": stop is not None,
-            "possible": bool(self._scanner.held),
+            "possible": scanner.held != "",
             "stop_str": stop,
         }
 
