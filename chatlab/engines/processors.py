@@ -72,14 +72,14 @@ class Sampler:
         Raises:
             RuntimeError: the model gave NaN.
         """
-        scores = self._penalty(token_ids, logits) if self._penalty else logits
+        scores = _processed(self._penalty, token_ids, logits)
         if self._greedy:
             best, token_id = scores.max(dim=-1)
             if best.isnan():
                 raise RuntimeError("the model gave NaN logits: load it in float32 or bfloat16, and check its weights")
             return int(token_id)
         scores, candidates = self._candidates(scores)
-        scores = self._warpers(token_ids, scores) if self._warpers else scores
+        scores = _processed(self._warpers, token_ids, scores)
         drawn = int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self.generator))
         return drawn if candidates is None else int(candidates[drawn])
 
@@ -104,3 +104,10 @@ class Sampler:
         logprobs = torch.log_softmax(logits[0], dim=-1)
         top = torch.topk(logprobs, min(self.top_len, logprobs.shape[-1]))
         return float(logprobs[token_id]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+
+def _processed(processors: LogitsProcessorList, token_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    # The list's own call looks up the signature of each processor, for each token anew.
+    for processor in processors:
+        scores = processor(token_ids, scores)
+    return scores
