@@ -4,7 +4,7 @@ BIN := .venv/bin
 REAL ?= ../shared/real
 STAMP := .venv/.installed
 
-.PHONY: demo test browser lab bench check format notebooks data clean
+.PHONY: demo test browser versions lab bench check format notebooks data clean
 
 # Installed anew only when the dependency lists change.
 $(STAMP): pyproject.toml constraints.txt
@@ -28,6 +28,11 @@ browser:
 	else echo "no Chromium or no Japanese font: install chromium and fonts-ipafont-gothic for tests/browser"; fi
 	@test -f node_modules/axe-core/axe.min.js || ! command -v npm >/dev/null || \
 	  npm install --no-save --no-audit --no-fund --ignore-scripts --silent axe-core@4.14.1 || echo "axe-core could not be fetched: its tests will skip"
+
+# The tests of several transformers versions: they need the package index, so they are not part of `make test`.
+versions: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[versions]'
+	$(BIN)/python -m pytest --real=$(REAL) tests/real/test_revisions.py tests/revisions/test_environments.py
 
 lab: $(STAMP)
 	$(BIN)/chatlab lab
