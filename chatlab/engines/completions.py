@@ -116,7 +116,7 @@ class CompletionReader:
         try:
             chunk = json.loads(data)
             choices = chunk.get("choices") or []
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, RecursionError) as error:
             raise RemoteError(f"the server sent no completion chunk: {data[:200]!r}") from error
         if chunk.get("error"):
             raise RemoteError(f"the server failed in mid-stream: {str(chunk['error'])[:500]}")

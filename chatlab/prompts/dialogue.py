@@ -158,6 +158,8 @@ def _json(line: bytes) -> Any:
         raise DialogueError(f"not JSON at character {error.pos + 1} of the line: {error.msg}") from error
     except RecursionError as error:
         raise DialogueError("not a dialogue: the JSON is nested too deep") from error
+    except ValueError as error:  # a number of more than 4,300 digits
+        raise DialogueError(f"not a dialogue: {error}") from error
 
 
 def _text(value: Any, what: str) -> str:

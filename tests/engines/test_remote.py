@@ -336,6 +336,7 @@ FAULTS = {
     "text without ids": lambda: wire([chunk(text="x"), *id_chunks()]),
     "no JSON": lambda: b"data: {broken\n\n" + wire(id_chunks()),
     "JSON that is no object": lambda: b"data: 5\n\n" + wire(id_chunks()),
+    "JSON nested too deep": lambda: b"data: " + b"[" * 100_000 + b"\n\n" + wire(id_chunks()),
     "an error in mid-stream": lambda: wire([*id_chunks()[:3], {"error": {"message": "out of memory"}}]),
     "broken error JSON": lambda: wire(id_chunks()[:3]) + b'data: {"error": "say "x""}\n\n',
     "an unknown finish_reason": lambda: wire(id_chunks(finish="content_filter")),

@@ -38,6 +38,7 @@ BAD_LINES = {
     '{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}': "message 2 has role 'user'",
     '{"messages": [{"role": "user", "content": "a"}, {"role": "system", "content": "b"}]}': "message 2 has role 'system'",
     "[" * 100_000: "nested too deep",
+    '{"id": ' + "1" * 5000 + "}": "digits",
 }  # fmt: skip
 
 
