@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -25,8 +25,15 @@ from chatlab.prompts.slow_reader import SlowReader
 class RustReader(Reader):
     """A raw ``tokenizers.Tokenizer``, or the one inside a fast AutoTokenizer."""
 
-    def __init__(self, rust: RustTokenizer, *, name: str, special_ids: frozenset[int] = frozenset()) -> None:
-        self._rust = rust
+    def __init__(
+        self,
+        rust: RustTokenizer,
+        *,
+        name: str,
+        special_ids: frozenset[int] = frozenset(),
+        of_transformers: bool = False,
+    ) -> None:
+        self._rust, self._of_transformers = rust, of_transformers
         self.name = name
         tokens = rust.get_added_tokens_decoder()
         self.added = {i: token.content for i, token in tokens.items() if not token.content.isspace()}
@@ -65,6 +72,12 @@ class RustReader(Reader):
         return twin, renamed
 
     def _encode(self, rust: RustTokenizer, text: str, add_special_tokens: bool) -> Any:
+        if self._of_transformers:
+            # transformers sets both anew at each call and leaves them so, and a prompt asks for neither.
+            if rust.truncation is not None:
+                rust.no_truncation()
+            if rust.padding is not None:
+                rust.no_padding()
         try:
             return rust.encode(text, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError) as error:
@@ -115,30 +128,45 @@ class SpanReader(Reader):
 
 
 def reader_of(tokenizer: Any) -> Reader:
-    """The reader of a tokenizer; made once a tokenizer, and anew when its vocabulary grows.
+    """The reader of a tokenizer; made anew when its added tokens or its special tokens change.
+
+    A normalizer or a model that is exchanged in a tokenizer already read is not seen: make a new tokenizer for that.
 
     Raises:
         ControlTokenError: the tokenizer is of a kind that does not tell where its tokens come from.
     """
-    return _reader_of(tokenizer, len(tokenizer) if hasattr(tokenizer, "__len__") else -1)
+    inner = next((i for i in (getattr(tokenizer, k, None) for k in ("wrapped", "rust")) if i is not None), tokenizer)
+    return _reader_of(inner, getattr(tokenizer, "name", None), _added_table(inner))
+
+
+def _added_table(tokenizer: Any) -> Hashable:
+    """What makes a reader stale: the length is not enough, a token of the vocabulary may become a special one."""
+    if isinstance(tokenizer, RustTokenizer):
+        return _table(tokenizer.get_added_tokens_decoder())
+    if hasattr(tokenizer, "backend_tokenizer"):
+        return _table(tokenizer.backend_tokenizer.get_added_tokens_decoder()), tuple(tokenizer.all_special_ids)
+    if hasattr(tokenizer, "tokens_trie"):
+        return _table(tokenizer.added_tokens_decoder), tuple(tokenizer.all_special_ids)
+    return None
+
+
+def _table(added: Mapping[int, Any]) -> Hashable:
+    return frozenset((i, token.content, token.special) for i, token in added.items())
 
 
 @lru_cache(maxsize=16)
-def _reader_of(tokenizer: Any, _: int) -> Reader:
+def _reader_of(tokenizer: Any, name: str | None, _: Hashable) -> Reader:
     if isinstance(tokenizer, RustTokenizer):
-        return RustReader(tokenizer, name="the tokenizer")
+        return RustReader(tokenizer, name=name or "the tokenizer")
     if hasattr(tokenizer, "backend_tokenizer"):
         ids = frozenset(i for i in tokenizer.all_special_ids if i is not None)
-        return RustReader(tokenizer.backend_tokenizer, name=tokenizer.name_or_path, special_ids=ids)
-    if hasattr(tokenizer, "encode_spans"):
-        if hasattr(tokenizer, "state"):
-            rust = RustTokenizer.from_str(json.dumps(tokenizer.state))
-            return RustReader(rust, name=tokenizer.name, special_ids=frozenset(tokenizer.special_strs.values()))
-        if hasattr(tokenizer.wrapped, "tokens_trie"):
-            return SlowReader(tokenizer.wrapped, name=tokenizer.name)
-        return SpanReader(tokenizer)
+        return RustReader(
+            tokenizer.backend_tokenizer, name=name or tokenizer.name_or_path, special_ids=ids, of_transformers=True
+        )
     if hasattr(tokenizer, "tokens_trie"):
-        return SlowReader(tokenizer, name=tokenizer.name_or_path or type(tokenizer).__name__)
+        return SlowReader(tokenizer, name=name or tokenizer.name_or_path or type(tokenizer).__name__)
+    if hasattr(tokenizer, "encode_spans"):
+        return SpanReader(tokenizer)
     raise ControlTokenError(
         f"{type(tokenizer).__name__} keeps no offsets, so control tokens in messages cannot be told from the format's: "
         "load its fast version, or, if every message is trusted, encode prompt.create_prompt() with it yourself"

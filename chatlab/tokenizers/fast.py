@@ -40,9 +40,6 @@ class FastTokenizer(Tokenizer):
     def of_transformers(cls, tokenizer: Any, *, name: str | None = None) -> FastTokenizer:
         """Wrap a fast AutoTokenizer: the same ids and the same text as calling it with the same switches."""
         rust = tokenizer.backend_tokenizer
-        # transformers sets both anew at each call, and a plain call asks for neither.
-        rust.no_truncation()
-        rust.no_padding()
         cleans = tokenizer.clean_up_tokenization_spaces and (
             type(rust.model).__name__ != "BPE"
             or getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
@@ -57,10 +54,21 @@ class FastTokenizer(Tokenizer):
         adapter.wrapped = tokenizer
         return adapter
 
+    @property
+    def rust(self) -> RustTokenizer:
+        """The pipeline, as a plain call of its owner would use it: shared with the owner, who may change it."""
+        if self.wrapped is not None:
+            # transformers sets both anew at each call and leaves them so, and a plain call asks for neither.
+            if self._rust.truncation is not None:
+                self._rust.no_truncation()
+            if self._rust.padding is not None:
+                self._rust.no_padding()
+        return self._rust
+
     @cached_property
     def state(self) -> Json:
         """The pipeline as the parsed ``tokenizer.json`` it would be saved as."""
-        state: Json = json.loads(self._rust.to_str())
+        state: Json = json.loads(self.rust.to_str())
         return state
 
     @cached_property
@@ -99,7 +107,7 @@ class FastTokenizer(Tokenizer):
     def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[list[int]]:
         """Return the ids of each text, in one call into Rust."""
         try:
-            encodings = self._rust.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+            encodings = self.rust.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError):
             for text in texts:
                 refuse_lone_surrogates(text)
@@ -172,7 +180,7 @@ class FastTokenizer(Tokenizer):
 
     def _encode(self, text: str, add_special_tokens: bool) -> Any:
         try:
-            return self._rust.encode(text, add_special_tokens=add_special_tokens)
+            return self.rust.encode(text, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError):
             refuse_lone_surrogates(text)
             raise
