@@ -8,7 +8,8 @@
     │   ├── RoleOrderError     a message stands where the format has no place for it
     │   ├── ControlTokenError  messages cannot be told from the format, or encoded without control tokens
     │   └── TemplateError      a chat template is missing, broken, or refuses the messages
-    │       └── TemplateLimitError  an untrusted template took too much time, memory or output
+    │       ├── TemplateLimitError   an untrusted template took too much time, memory or output
+    │       └── TemplateSyntaxError  it is not Jinja: no messages could make it render
     ├── DialogueError          a line or object is not a dialogue                  (also ValueError)
     ├── BufferingError         a scanner got patterns, options or text it cannot use (also ValueError)
     │   └── FullTextMismatch   a "full" input does not extend the former one
@@ -69,6 +70,10 @@ class TemplateError(PromptError):
 
 class TemplateLimitError(TemplateError):
     """An untrusted chat template took more time, memory or output than it may."""
+
+
+class TemplateSyntaxError(TemplateError):
+    """A chat template is not Jinja, so that no messages could make it render."""
 
 
 class DialogueError(ChatlabError, ValueError):

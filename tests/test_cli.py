@@ -225,6 +225,20 @@ def test_a_prompt_class_is_compared_with_the_tokenizers_own_template(few: Path) 
     assert "knows no chat templates" in raw.stderr
 
 
+def test_a_hostile_template_is_rendered_within_limits(few: Path, tmp_path: Path) -> None:
+    shutil.copytree(tokenizer_path("phi3-style/before"), tmp_path / "bomb")
+    for loops, says in (
+        ("{% for i in range(99999) %}" * 2 + "{% endfor %}" * 2, "took longer than"),
+        ("{% x %}", "is not Jinja"),
+    ):
+        (tmp_path / "bomb" / "chat_template.jinja").write_text(loops, encoding="utf-8")
+        run = chatlab(
+            "drift", str(tmp_path / "bomb"), "--prompt", "phi3", "--against", "template", "--dialogues", str(few)
+        )
+        assert run.exit_code == 2
+        assert says in run.stderr
+
+
 def test_another_prompt_format_is_chosen_by_name(few: Path) -> None:
     run = chatlab(
         "drift", str(tokenizer_path("phi3-style/after")), "--prompt", "phi3", "--dialogues", str(few), "--trace", "3"

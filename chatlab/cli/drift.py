@@ -66,6 +66,10 @@ def drift(
     against: Annotated[
         Literal["template"] | None, typer.Option(help="compare the prompt class with the tokenizer's own chat template")
     ] = None,
+    trust_template: Annotated[
+        bool,
+        typer.Option("--trust-template", help="render the template in this process, not in a child with limits"),
+    ] = False,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="report dialogues that cannot be read and go on")
     ] = False,
@@ -79,7 +83,8 @@ def drift(
         folder = _prepared(out)
         reader = load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
         if against == "template":
-            same = _against_template(reader, _prompt_class(prompt), dialogues or dialogues_path(), skip_bad)
+            path = dialogues or dialogues_path()
+            same = _against_template(reader, _prompt_class(prompt), path, skip_bad, not trust_template)
             raise typer.Exit(EXACT if same else DRIFT)
         study = _Study(reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, skip_bad)
         tally = DriftTally()
@@ -232,7 +237,7 @@ def _replies(replies: str) -> Any:
 
 
 def _against_template(
-    reader: Tokenizer, prompt_class: Callable[[], AbstractChatPrompt], path: Path, skip_bad: bool
+    reader: Tokenizer, prompt_class: Callable[[], AbstractChatPrompt], path: Path, skip_bad: bool, untrusted: bool
 ) -> bool:
     """Show how the prompts of a class differ from the tokenizer's own template; tell whether they do not."""
     from chatlab.prompts.dialogue import read_dialogues
@@ -242,7 +247,8 @@ def _against_template(
         raise PromptError(
             f"{reader.name} was read by {reader.loader}, which knows no chat templates: --loader transformers"
         )
-    comparison = compare_with_template(prompt_class, reader.wrapped, read_dialogues(path, skip_bad), progress=True)
+    dialogues = read_dialogues(path, skip_bad)
+    comparison = compare_with_template(prompt_class, reader.wrapped, dialogues, untrusted=untrusted, progress=True)
     if not comparison.prompts:
         raise DialogueError(f"{path} holds no dialogue to compare: write one a line, such as {_EXAMPLE}")
     console.print(Text(str(comparison)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -28,7 +28,8 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     against. The reply is opened (``add_generation_prompt``) while the last message is an open reply.
 
     Args:
-        tokenizer: an AutoTokenizer, or one of ``load_tokenizer`` that holds one; or a folder with ``chat_template.jinja`` or ``tokenizer_config.json``.
+        tokenizer: an AutoTokenizer, or one of ``load_tokenizer`` that holds one; or a folder with
+            ``chat_template.jinja`` or ``tokenizer_config.json``.
         chat_template: a template instead of the tokenizer's, or the name of one where it has several.
         tools: JSON schemas, or functions with type hints and a docstring.
         clock: the time that the template is told; None for the time it is.
@@ -59,6 +60,7 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         tokenizer = getattr(tokenizer, "wrapped", None) or tokenizer
         templates, self.special_tokens = _read(tokenizer)
         self.chat_template = _chosen(templates, chat_template, bool(tools))
+        self._given_template = chat_template
         self.tools = [_schema(tool) for tool in tools] if tools else None
         self.clock, self.untrusted, self.limits, self.variables = clock, untrusted, limits, variables
         self.special_token_strs = tuple(self.special_tokens.values())
@@ -103,8 +105,9 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         """What the template writes; with chat mode off, the last requester message alone.
 
         Raises:
-            TemplateError: the template is broken or refuses the messages.
+            TemplateError: the template fails or refuses the messages.
             TemplateLimitError: an untrusted template overstepped a limit.
+            TemplateSyntaxError: the template is not Jinja.
         """
         if not self.chat_mode:
             return self.get_requester_last_msg() or ""
@@ -137,13 +140,22 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         return twin
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything that was set or said, as plain data; the tokenizer and its template are not part of it."""
-        clock = self.clock.isoformat() if self.clock else None
-        return {**super().to_dict(), "tools": self.tools, "clock": clock, "variables": self.variables}
+        """Everything that was set or said, as plain data; the tokenizer and its own template are not part of it."""
+        return {
+            **super().to_dict(),
+            "chat_template": self._given_template,
+            "tools": self.tools,
+            "clock": self.clock.isoformat() if self.clock else None,
+            "untrusted": self.untrusted,
+            "limits": asdict(self.limits),
+            "variables": self.variables,
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], tokenizer: Any = None) -> Self:
         """The prompt that ``to_dict`` wrote down, over ``tokenizer``.
+
+        Data from elsewhere may bring a template of their own: set ``untrusted`` to True in them.
 
         Raises:
             PromptError: the data belong to another class, or no tokenizer is given.
@@ -151,7 +163,15 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         if tokenizer is None:
             raise PromptError("a ChatTemplatePrompt needs its tokenizer: from_dict(data, tokenizer)")
         clock = datetime.fromisoformat(data["clock"]) if data.get("clock") else None
-        prompt = cls(tokenizer, tools=data.get("tools"), clock=clock, **data.get("variables", {}))
+        prompt = cls(
+            tokenizer,
+            chat_template=data.get("chat_template"),
+            tools=data.get("tools"),
+            clock=clock,
+            untrusted=data.get("untrusted", False),
+            limits=TemplateLimits(**data.get("limits", {})),
+            **data.get("variables", {}),
+        )
         prompt._restore(data)
         return prompt
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.errors import TemplateError
+from chatlab.errors import TemplateError, TemplateLimitError, TemplateSyntaxError
 from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
@@ -261,6 +261,7 @@ def compare_with_template(
     *,
     template: Any = None,
     clock: datetime | None = None,
+    untrusted: bool = False,
     keep: int = 100,
     progress: bool | Reporter = False,
 ) -> TemplateComparison:
@@ -272,15 +273,18 @@ def compare_with_template(
         dialogues: what to compare on; each of their turns is one prompt.
         template: what carries the chat template: an AutoTokenizer, or a folder; the tokenizer itself when None.
         clock: the time that the template is told.
+        untrusted: render the template in a child process under ``TemplateLimits``.
         keep: how many differing prompts the result holds; all are counted.
         progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
         TemplateError: the tokenizer has no chat template.
+        TemplateLimitError: an untrusted template oversteps a limit.
+        TemplateSyntaxError: the template is not Jinja.
         PromptError: the class is no prompt class.
     """
     reader = reader_of(tokenizer)
-    theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock)
+    theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock, untrusted=untrusted)
     prompts, same_text, same_ids, kept = 0, 0, 0, list[PromptDifference]()
     findings: Counter[tuple[str, str]] = Counter()
     with Meter(progress, "comparing", "dialogues", length_of(dialogues)) as meter:
@@ -326,6 +330,8 @@ def _compare(
         try:
             their = _rendered(their_prompt, reader, tokenizer)
             findings += _faults("template", their, dialogue) + _relative_faults(ours, their)
+        except (TemplateLimitError, TemplateSyntaxError):
+            raise  # the template's own fault, whatever the messages
         except TemplateError as error:
             findings.append(Finding(fault=Fault.REFUSED, side="template", detail=str(error)))
         yield PromptDifference(

@@ -16,6 +16,9 @@ from chatlab.prompts.dialogue import Dialogue, new_prompt
 # Many templates write a role as part of a control token ('<|' + role + '|>'), so no other word may stand there.
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment")
 
+_CALLS = ("tool_calls", "function_call")
+"""Fields that say something to the model; a prompt class that has no place for them must not lose them."""
+
 
 def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The OpenAI-style messages of a prompt, its plain system text first; an open reply is left out.
@@ -49,6 +52,7 @@ def prompt_of_messages(
 
     Raises:
         MessageTypeError: a message has no role, or its content is not text.
+        PromptError: a message calls tools, and the class has no place for that.
         RoleOrderError: a role has no place where it stands.
     """
     prompt = new_prompt(prompt_class)
@@ -62,6 +66,11 @@ def prompt_of_messages(
             add_message(message)
         elif role == "user":
             prompt.add_requester_msg(content or "")
+        elif role == "assistant" and (call := next((k for k in _CALLS if message.get(k)), None)):
+            raise PromptError(
+                f"message {number + 1} has {call}, which {type(prompt).__name__} has no place for: "
+                "use ChatTemplatePrompt over a template that knows tools"
+            )
         elif role == "assistant":
             prompt.add_responder_msg(content or "")
         else:

@@ -35,15 +35,17 @@ def render(template: str, variables: Mapping[str, Any], *, clock: datetime | Non
     """Render a trusted template; ``clock`` is what ``strftime_now`` tells, now when it is None.
 
     Raises:
-        TemplateError: the template is broken or refuses its messages.
+        TemplateSyntaxError: the template is not Jinja.
+        TemplateError: the template fails, or refuses its messages.
     """
-    from chatlab.errors import TemplateError
+    from chatlab.errors import TemplateError, TemplateSyntaxError
 
     try:
         return str(_compiled(template, clock, False).render(**variables))
     except Exception as error:
         # A template is foreign code: whatever it raises, the template is what failed.
-        raise TemplateError(f"the chat template failed: {type(error).__name__}: {error}") from error
+        wrong = TemplateSyntaxError if _is_syntax(error) else TemplateError
+        raise wrong(f"the chat template {_told(error)}") from error
 
 
 def render_untrusted(
@@ -56,10 +58,11 @@ def render_untrusted(
     """Render a template in a child process that is killed when it oversteps a limit.
 
     Raises:
-        TemplateError: the template is broken, refuses its messages, or reaches for Python's internals.
-        TemplateLimitError: it took too much time, memory or output.
+        TemplateSyntaxError: the template is not Jinja.
+        TemplateError: the template fails, refuses its messages, or reaches for Python's internals.
+        TemplateLimitError: it took too much time, memory or output, or there is no process to limit (it needs Linux).
     """
-    from chatlab.errors import TemplateError, TemplateLimitError
+    from chatlab.errors import TemplateError, TemplateLimitError, TemplateSyntaxError
 
     request = {
         "template": template,
@@ -75,7 +78,7 @@ def render_untrusted(
         answer = _child(limits.memory_bytes).ask(line, limits)
     if "text" in answer:
         return str(answer["text"])
-    wrong = TemplateLimitError if answer["limit"] else TemplateError
+    wrong = {"limit": TemplateLimitError, "syntax": TemplateSyntaxError}.get(answer["kind"], TemplateError)
     raise wrong(f"the untrusted chat template {answer['error']}")
 
 
@@ -98,6 +101,18 @@ def _refuse(obj: Any, attribute: str) -> NoReturn:
     raise SecurityError(f"access to {attribute!r} of a {type(obj).__name__}")
 
 
+def _is_syntax(error: Exception) -> bool:
+    from jinja2.exceptions import TemplateSyntaxError
+
+    return isinstance(error, TemplateSyntaxError)
+
+
+def _told(error: Exception) -> str:
+    if _is_syntax(error):
+        return f"is not Jinja: line {error.lineno}: {error.message}"  # type: ignore[attr-defined]  # jinja's fields
+    return f"failed: {type(error).__name__}: {error}"
+
+
 class _Child:
     """A process that renders one template after another until one oversteps."""
 
@@ -111,15 +126,18 @@ class _Child:
             stderr=subprocess.DEVNULL,
             env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "USE_TORCH": "0"},
         )
-        self._read(time.monotonic() + 60, "could not be rendered: its process did not start")
+        self._started = self._read(time.monotonic() + 60, "") == {"text": "ready"}
 
     def ask(self, line: bytes, limits: TemplateLimits) -> dict[str, Any]:
+        if not self._started:
+            self.kill()
+            return {"kind": "limit", "error": "was not rendered: no process with limits could start (it needs Linux)"}
         assert self._process.stdin
         try:
             self._process.stdin.write(line)
             self._process.stdin.flush()
         except OSError:
-            return {"limit": False, "error": "could not be rendered: its process did not start (it needs Linux)"}
+            return {"kind": "limit", "error": "was not rendered: its process was killed by another"}
         return self._read(time.monotonic() + limits.time_s, f"took longer than {limits.time_s} s")
 
     def alive(self) -> bool:
@@ -141,7 +159,7 @@ class _Child:
             part = os.read(descriptor, 1 << 16) if ready else b""
             if not part:
                 self.kill()
-                return {"limit": True, "error": late if not ready else "ended its process: too much memory"}
+                return {"kind": "limit", "error": late if not ready else "ended its process: too much memory"}
             parts.append(part)
         answer: dict[str, Any] = json.loads(b"".join(parts))
         return answer
@@ -176,12 +194,12 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
         for part in _compiled(request["template"], clock, True).generate(**request["variables"]):
             length += len(part)
             if length > request["output_len"]:
-                return {"limit": True, "error": f"wrote more than {request['output_len']} characters"}
+                return {"kind": "limit", "error": f"wrote more than {request['output_len']} characters"}
             parts.append(part)
     except (MemoryError, RecursionError) as error:
-        return {"limit": True, "error": f"took too much memory ({type(error).__name__})"}
+        return {"kind": "limit", "error": f"took too much memory ({type(error).__name__})"}
     except Exception as error:
-        return {"limit": False, "error": f"failed: {type(error).__name__}: {str(error)[:500]}"}
+        return {"kind": "syntax" if _is_syntax(error) else "failed", "error": _told(error)[:500]}
     return {"text": "".join(parts)}
 
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.errors import MessageTypeError, PromptError, TemplateError
+from chatlab.errors import MessageTypeError, PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
 from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.registry import prompt_for
+from chatlab.prompts.template_sandbox import TemplateLimits
 from chatlab.tokenizers.load import as_tokenizer
 from tests.prompts.templates import ALL, CHATML, DATED, GEMMA, THINKING, fast_tokenizer
 
@@ -107,7 +108,7 @@ def test_a_refusing_template_is_a_typed_error():
     prompt.add_requester_msg("Hi")
     with pytest.raises(TemplateError, match="System role not supported"):
         prompt.create_prompt()
-    with pytest.raises(TemplateError, match="TemplateSyntaxError"):
+    with pytest.raises(TemplateSyntaxError, match="line 1: Expected an expression"):
         chat("{% if %}").create_prompt()
 
 
@@ -173,6 +174,24 @@ def test_plain_data_bring_a_prompt_back(texts, system):
     assert back.to_dict() == prompt.to_dict()
     with pytest.raises(PromptError, match="needs its tokenizer"):
         ChatTemplatePrompt.from_dict(prompt.to_dict())
+
+
+def test_plain_data_bring_the_limits_and_another_template_back():
+    limits = TemplateLimits(time_s=0.5, memory_bytes=64 * 2**20, output_len=5)
+    prompt = chat(THINKING, chat_template=CHATML, untrusted=True, limits=limits)
+    prompt.add_requester_msg("Hi")
+    back = ChatTemplatePrompt.from_dict(json.loads(json.dumps(prompt.to_dict())), fast_tokenizer("byte bpe", THINKING))
+    assert (back.chat_template, back.untrusted, back.limits) == (CHATML, True, limits)
+    with pytest.raises(TemplateLimitError, match="more than 5 characters"):
+        back.create_prompt()
+
+
+@pytest.mark.parametrize("untrusted", [False, True])
+def test_a_template_that_is_no_jinja_is_named_with_its_line(untrusted):
+    prompt = chat("first\n{% for m in messages %}", untrusted=untrusted)
+    prompt.add_requester_msg("Hi")
+    with pytest.raises(TemplateSyntaxError, match=r"is not Jinja: line 2: Unexpected end of template"):
+        prompt.create_prompt()
 
 
 BAD_MESSAGES = [

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chatlab.embedded import tokenizer_names, tokenizer_path
 from chatlab.errors import ControlTokenError, EncodeError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning, EncodedPrompt, encode_prompt
 from chatlab.prompts.dialogue import prompts_of
 from chatlab.prompts.readers import reader_of
@@ -20,6 +21,7 @@ from chatlab.prompts.registry import FORMATS
 from chatlab.prompts.spans import span_prompt
 from chatlab.tokenizers.load import load_tokenizer
 from tests.prompts.small_tokenizers import added_strs, encodable_dialogues, small_tokenizers
+from tests.prompts.templates import THINKING
 
 pytestmark = pytest.mark.filterwarnings("ignore::chatlab.prompts.control_tokens.ControlTokenWarning")
 
@@ -73,7 +75,7 @@ def test_no_message_yields_a_control_id(name):
     """Every added token of every tokenizer at hand x {user, model, system, all, split over two messages}."""
     tokenizer, rng, count, forged = tokenizer_of(name), random.Random(name), 0, 0
     tokens = added_strs(tokenizer)
-    for token in rng.sample(tokens, min(len(tokens), 16)):
+    for token in tokens:
         for questions, answers, system in injections(token, rng):
             for style in rng.sample(STYLES, 3):
                 prompt = built(style, questions, answers, system)
@@ -83,6 +85,36 @@ def test_no_message_yields_a_control_id(name):
                 count, forged = count + 1, forged + bool(encoded.forged)
     assert count >= 18
     assert forged or name == "whitespace and plain words"
+
+
+def told_to_tools(token, rng):
+    """Where a template lets tools speak: a result, a call's name and arguments, a description, split over two."""
+    cut = rng.randrange(1, len(token)) if len(token) > 1 else 1
+    schema = {"name": "weather", "description": f"Tell {token} it.", "parameters": {"type": "object"}}
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"place": f"Oslo{token}"}}}
+    asked = {"role": "user", "content": "Weather?"}
+    yield [asked, {"role": "tool", "name": "weather", "content": f"rain {token} now"}], None
+    yield [asked, {"role": "assistant", "content": None, "tool_calls": [call]}], None
+    yield [{"role": "system", "content": token}, asked], [{"type": "function", "function": schema}]
+    yield [{**asked, "content": token[:cut]}, {"role": "tool", "name": token[cut:], "content": token[cut:]}], None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_word_of_a_tool_yields_a_control_id(name):
+    """Every added token of every tokenizer at hand x {tool, tool call, tool list, system, split over two messages}."""
+    tokenizer, rng, forged = tokenizer_of(name), random.Random(name), 0
+    tokens = added_strs(tokenizer)
+    for token in tokens:
+        for messages, tools in told_to_tools(token, rng):
+            prompt = ChatTemplatePrompt(tokenizer, chat_template=THINKING, tools=tools)
+            for message in messages:
+                prompt.add_message(message)
+            prompt.add_responder_msg(None)
+            encoded = encode_prompt(tokenizer, prompt)
+            found, own = control_of_messages(tokenizer, prompt, encoded)
+            assert found == own, (name, messages, tools)
+            forged += bool(encoded.forged)
+    assert forged >= 2 * len(tokens) or name == "whitespace and plain words"
 
 
 def test_the_attack_works_without_the_law():

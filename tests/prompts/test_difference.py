@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import PromptError, TemplateError
+from chatlab.errors import PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chatml import ChatPromptChatML
 from chatlab.prompts.dialogue import Dialogue, Turn
@@ -122,6 +122,30 @@ def test_a_refusing_template_is_named_and_the_rest_goes_on():
     assert (result.prompts, result.same_text) == (6, 3)
     assert result.differences[0].template_text is None
     assert result.differences[0].first_differing_offset() is None
+
+
+@pytest.mark.parametrize("template", ["{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+                                      "{{ 'a' * (10**9) }}"])  # fmt: skip
+def test_a_hostile_template_ends_the_comparison(template):
+    tokenizer = fast_tokenizer("byte bpe", template)
+    with pytest.raises(TemplateLimitError):
+        compare_with_template(ChatPromptChatML, tokenizer, [DIALOGUE], untrusted=True)
+
+
+@pytest.mark.parametrize("untrusted", [False, True])
+def test_a_template_that_is_no_jinja_is_not_taken_for_a_refusal(untrusted):
+    with pytest.raises(TemplateSyntaxError, match="line 1"):
+        compare_with_template(ChatPromptChatML, fast_tokenizer("byte bpe", "{% if %}"), [DIALOGUE], untrusted=untrusted)
+
+
+def test_trusted_or_not_the_comparison_is_the_same():
+    for template in (CHATML, DROPPING):
+        tokenizer = fast_tokenizer("byte bpe", template)
+        trusted, limited = (
+            compare_with_template(ChatPromptChatML, tokenizer, [DIALOGUE, NO_SYSTEM], untrusted=untrusted)
+            for untrusted in (False, True)
+        )
+        assert limited == trusted
 
 
 def test_the_first_differing_offset_is_a_code_point():

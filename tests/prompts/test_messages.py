@@ -40,6 +40,11 @@ def test_a_message_without_a_place_is_a_typed_error():
         prompt_of_messages([{"role": "bot", "content": "a"}], phi3)
     with pytest.raises(MessageTypeError):
         prompt_of_messages([{"role": "user", "content": {"a": 1}}], phi3)
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    with pytest.raises(PromptError, match=r"message 2 has tool_calls, which ChatPromptPhi3 has no place for"):
+        prompt_of_messages([{"role": "user", "content": "a"}, call], phi3)
+    plain = {"role": "assistant", "content": "b", "tool_calls": [], "refusal": None}
+    assert prompt_of_messages([{"role": "user", "content": "a"}, plain], phi3).get_history()[-1].message == "b"
 
 
 turns = st.lists(st.builds(lambda u, a: Turn(user=u, assistant=a), st.text(), st.text()), min_size=1, max_size=5)

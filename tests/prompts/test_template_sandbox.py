@@ -148,3 +148,13 @@ def test_a_dead_child_is_replaced():
     os.kill(_CHILDREN[0]._process.pid, 9)
     _CHILDREN[0]._process.wait()
     assert render_untrusted("b", VARIABLES) == "b"
+
+
+def test_without_a_process_to_limit_nothing_is_rendered(monkeypatch):
+    """As on a system that has no such limits: an error that says so, not a render without them."""
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    limits = TemplateLimits(memory_bytes=65 * 2**20)
+    with pytest.raises(TemplateLimitError, match="no process with limits could start"):
+        render_untrusted("a", VARIABLES, limits=limits)
+    monkeypatch.undo()
+    assert render_untrusted("a", VARIABLES, limits=limits) == "a"
