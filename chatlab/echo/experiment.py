@@ -148,11 +148,12 @@ def _readable(
 
 
 def chosen_strategies(names: Sequence[str]) -> list[CutStrategy]:
-    """Return the strategies of these names.
+    """Return the strategies of these names; one name may stand alone.
 
     Raises:
         ChatlabError: there is none of that name.
     """
+    names = [names] if isinstance(names, str) else names
     unknown = [name for name in names if name not in STRATEGIES]
     if unknown:
         raise ChatlabError(f"no cut strategy is called {', '.join(unknown)}: choose from {', '.join(STRATEGIES)}")

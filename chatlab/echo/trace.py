@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chatlab import render
 from chatlab.echo.causes import Laboratory, read
 from chatlab.echo.edits import Cause, Edit
-from chatlab.errors import EncodeError
+from chatlab.errors import EncodeError, TokenIdError
 from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 from chatlab.results import Result
@@ -175,6 +175,7 @@ def trace_echo(
 
     Raises:
         EncodeError: the prompt is not text a tokenizer can take.
+        TokenIdError: ``keep`` skips ids or turns them round.
         TokenizerLoadError: ``tokenizer`` is none.
 
     >>> from tokenizers import Tokenizer, models, normalizers
@@ -187,6 +188,8 @@ def trace_echo(
     text = prompt_text(prompt) if isinstance(prompt, AbstractChatPrompt) else prompt
     if not isinstance(text, str):
         raise EncodeError(f"a prompt is a str or a prompt class instance, not {type(prompt).__name__}")
+    if keep.step not in (None, 1):
+        raise TokenIdError(f"keep cuts ids off at the ends, as slice(start, end) does: it has no step {keep.step!r}")
     reading = read(reader, text, add=add_special_tokens, skip=skip_special_tokens, keep=keep)
     laboratory = Laboratory(
         tokenizer=reader, prompt=text, add=add_special_tokens, skip=skip_special_tokens, keep=keep, reading=reading

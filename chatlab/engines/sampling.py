@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, Self
 
@@ -61,6 +61,8 @@ class SamplingParams:
             value = getattr(self, name)
             if isinstance(value, (str, int)):
                 raise SamplingError(f"{name} must be a list, not {value!r}: write [{value!r}]")
+            if not isinstance(value, Iterable):
+                raise SamplingError(f"{name} must be a list, not {value!r}: leave it out, or write []")
             object.__setattr__(self, name, tuple(value))
         self._check_int("max_new_tokens", at_least=1)
         self._check_int("context_len", at_least=2)

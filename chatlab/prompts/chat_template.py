@@ -187,6 +187,8 @@ def _read(tokenizer: Any) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    if not folder.is_dir():
+        raise TemplateError(f"there is no folder {folder}: pass a folder that holds a chat template, or a tokenizer")
     path = folder / "tokenizer_config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

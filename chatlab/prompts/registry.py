@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
-from chatlab.errors import PromptError
+from chatlab.errors import PromptError, TemplateError
 from chatlab.prompts import (
     chatml,
     deepseek,
@@ -92,7 +93,8 @@ def prompt_for(model: Any) -> PromptChoice:
     then control tokens that only one family has, which is a guess and says so.
 
     Args:
-        model: a hub id such as ``mistralai/Mistral-7B-Instruct-v0.3``, or a tokenizer, also one of ``load_tokenizer``.
+        model: a hub id such as ``mistralai/Mistral-7B-Instruct-v0.3``, a folder, or a tokenizer, also one of
+            ``load_tokenizer``.
 
     Raises:
         PromptError: nothing fits.
@@ -100,6 +102,8 @@ def prompt_for(model: Any) -> PromptChoice:
     >>> prompt_for("HuggingFaceH4/zephyr-7b-beta").why
     'zephyr is the format of HuggingFaceH4/zephyr-7b-beta'
     """
+    if isinstance(model, str | Path) and Path(model).is_dir():
+        return _of_folder(Path(model))
     if isinstance(model, str):
         choice = _by_id(model)
         if choice is None:
@@ -116,6 +120,20 @@ def prompt_for(model: Any) -> PromptChoice:
             f"telling control token: choose a format with prompt_class(name): {', '.join(sorted(FORMATS))}"
         )
     return choice
+
+
+def _of_folder(folder: Path) -> PromptChoice:
+    from chatlab.prompts.chat_template import ChatTemplatePrompt
+
+    try:
+        ChatTemplatePrompt(folder)
+    except TemplateError as error:
+        raise PromptError(
+            f"{folder} is a folder without a chat template ({error}): pass its tokenizer, load_tokenizer(folder), "
+            "or choose a format with prompt_class(name)"
+        ) from error
+    why = f"the folder {folder.name} carries its own chat template"
+    return PromptChoice(name="chat_template", prompt_class=lambda: ChatTemplatePrompt(folder), why=why)
 
 
 def _by_template(tokenizer: Any, name: str) -> PromptChoice | None:

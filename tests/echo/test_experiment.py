@@ -178,6 +178,9 @@ def test_a_last_turn_without_an_answer_needs_a_model(legacy: Tokenizer) -> None:
 def test_unusable_arguments_are_typed_errors(legacy: Tokenizer, dialogues: list[Dialogue]) -> None:
     with pytest.raises(ChatlabError, match="no cut strategy is called nope"):
         measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, legacy, strategies=["nope"])
+    assert set(measure_drift(dialogues[:1], ChatPromptMetaLlamaLlama2Chat, legacy, strategies="exact").strategy) == {
+        "exact"
+    }
     with pytest.raises(PromptError, match="create_prompt"):
         measure_drift(dialogues, AbstractChatPrompt, legacy)
     with pytest.raises(ChatlabError, match="replies are"):

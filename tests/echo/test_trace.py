@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from chatlab.echo.edits import Cause
 from chatlab.echo.trace import EchoTrace, trace_echo, trace_echoes
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import EncodeError, TokenizerLoadError
+from chatlab.errors import EncodeError, TokenIdError, TokenizerLoadError
 from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.load import load_tokenizer
 
@@ -137,5 +137,7 @@ def test_bad_input_is_a_typed_error() -> None:
         trace_echo(folder, "a\ud83d")
     with pytest.raises(EncodeError, match="not int"):
         trace_echo(folder, 3)
+    with pytest.raises(TokenIdError, match="it has no step -1"):
+        trace_echo(folder, "x", keep=slice(None, None, -1))
     with pytest.raises(TokenizerLoadError, match="no tokenizer that chatlab knows"):
         trace_echo(object(), "x")

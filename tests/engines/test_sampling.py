@@ -40,6 +40,7 @@ def test_defaults_are_chatstreams() -> None:
         ({"repetition_penalty_method": "other"}, "'multiplicative' or 'additive'"),
         ({"stop": "###"}, r"write \['###'\]"),
         ({"stop": [""]}, "non-empty"),
+        ({"stop": None}, "stop must be a list, not None: leave it out"),
         ({"stop_ids": [-1]}, "0 or more"),
         ({"seed": -1}, "0 <= seed"),
         ({"seed": 2**63}, "seed <= "),

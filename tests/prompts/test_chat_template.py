@@ -141,6 +141,12 @@ def test_named_templates_of_a_config_are_read(tmp_path):
     assert ChatTemplatePrompt(tmp_path, chat_template="rag").create_prompt() == "rag!"
 
 
+@pytest.mark.parametrize("folder", ["gpt2", "/nowhere"])
+def test_a_folder_that_is_not_there_is_named(folder):
+    with pytest.raises(TemplateError, match=f"there is no folder {folder}: pass a folder"):
+        ChatTemplatePrompt(folder)
+
+
 def test_functions_become_tool_schemas():
     def weather(place: str) -> str:
         """Tell the weather.

@@ -46,6 +46,17 @@ def test_an_unknown_id_says_what_can_be_done():
         prompt_for("nobody/nothing")
 
 
+def test_a_folder_gives_its_own_template_or_says_how_to_go_on(tmp_path):
+    folder = tokenizer_path("llama2-style/legacy")
+    choice = prompt_for(folder)
+    assert (choice.name, choice.why) == ("chat_template", "the folder legacy carries its own chat template")
+    prompt = prompt_for(str(folder))()
+    prompt.add_requester_msg("Hi")
+    assert "Hi" in prompt.create_prompt()
+    with pytest.raises(PromptError, match=r"without a chat template .*load_tokenizer\(folder\)"):
+        prompt_for(tmp_path)
+
+
 def test_a_raw_tokenizer_is_guessed_by_a_telling_control_token():
     from tokenizers import Tokenizer, models
 
