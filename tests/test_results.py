@@ -24,7 +24,8 @@ from chatlab.embedded import tokenizer_path
 from chatlab.errors import OutputError
 from chatlab.plots import Drawing
 from chatlab.prompts.dialogue import Dialogue, Turn
-from chatlab.prompts.difference import Fault, Finding, PromptDifference, TemplateComparison
+from chatlab.prompts.faults import Fault, Finding
+from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.results import Result
 from chatlab.revisions.bisection import Bisection, Step
 from chatlab.revisions.check import CheckReport, CheckResult, check

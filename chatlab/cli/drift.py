@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from chatlab.echo.trace import EchoTrace
     from chatlab.prompts.base import AbstractChatPrompt
     from chatlab.prompts.dialogue import Dialogue
-    from chatlab.prompts.difference import PromptDifference
+    from chatlab.prompts.prompt_difference import PromptDifference
     from chatlab.tokenizers.interface import Tokenizer
 
 _EXAMPLE = '{"turns": [{"user": "Hi", "assistant": "Hello."}]}'

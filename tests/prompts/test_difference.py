@@ -11,10 +11,12 @@ from chatlab.errors import PromptError, TemplateError, TemplateLimitError, Templ
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chatml import ChatPromptChatML
 from chatlab.prompts.dialogue import Dialogue, Turn
-from chatlab.prompts.difference import Fault, TemplateComparison, compare_with_template
+from chatlab.prompts.difference import compare_with_template
+from chatlab.prompts.faults import Fault
 from chatlab.prompts.gemma import ChatPromptGemma
 from chatlab.prompts.mistral import ChatPromptMistralV3
 from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
+from chatlab.prompts.prompt_difference import TemplateComparison
 from chatlab.prompts.vicuna import ChatPromptVicuna
 from chatlab.tokenizers.load import as_tokenizer, load_tokenizer
 from tests.prompts.small_tokenizers import encodable_dialogues

@@ -1,0 +1,112 @@
+"""The faults of a prompt that have a name because they are common and cost quality, and how each is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.control_tokens import encode_prompt
+from chatlab.prompts.dialogue import Dialogue
+from chatlab.prompts.reading import Reader
+
+
+class Fault(StrEnum):
+    """A difference that has a name because it is common and costs quality."""
+
+    DOUBLE_BOS = "double BOS"
+    MISSING_BOS = "missing BOS"
+    TRAILING_SPACE = "trailing space"
+    MISSING_GENERATION_PROMPT = "missing generation prompt"
+    SYSTEM_DROPPED = "system prompt dropped"
+    PREFIX_BROKEN = "prefix property broken"
+    REFUSED = "messages refused"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A fault, whose it is (``class`` or ``template``), and what was seen."""
+
+    fault: Fault
+    side: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """A prompt, and the shorter renders that its faults show in."""
+
+    text: str
+    ids: list[int]
+    closed: str
+    """The same without the reply's opening."""
+    earlier: str
+    """Without the last question either: the first messages alone."""
+    bos_id: int | None
+    ids_with_special: list[int]
+
+
+def rendered(prompt: AbstractChatPrompt, reader: Reader, tokenizer: Any) -> Rendered:
+    """Render a prompt, and without its last messages, and encode it."""
+    encoded = encode_prompt(tokenizer, prompt, warn=False)
+    closed = prompt.copy()
+    closed.remove_last_message()
+    earlier = closed.copy()
+    earlier.remove_last_message()
+    before = reader.frame[0]
+    return Rendered(
+        text=encoded.text,
+        ids=encoded.token_ids,
+        closed=closed.create_prompt(),
+        earlier=earlier.create_prompt() if earlier.get_history() else "",
+        bos_id=before[0] if before else _bos_id(tokenizer),
+        ids_with_special=[*before, *encoded.token_ids] if prompt.add_special_tokens is False else encoded.token_ids,
+    )
+
+
+def _bos_id(tokenizer: Any) -> int | None:
+    bos: int | None = getattr(tokenizer, "bos_token_id", None)
+    return bos if bos is not None else dict(getattr(tokenizer, "special_strs", {})).get("<s>")
+
+
+def faults_of(side: str, prompt: Rendered, dialogue: Dialogue) -> list[Finding]:
+    """What is wrong with a prompt on its own."""
+    faults = []
+    bos = [prompt.bos_id, prompt.bos_id]
+    if prompt.bos_id is not None and prompt.ids[:2] == bos:
+        faults.append(Finding(fault=Fault.DOUBLE_BOS, side=side, detail=f"the ids begin with {bos}"))
+    elif prompt.bos_id is not None and prompt.ids_with_special[:2] == bos:
+        detail = "the text carries its BOS: with add_special_tokens=True, the default, there are two"
+        faults.append(Finding(fault=Fault.DOUBLE_BOS, side=side, detail=detail))
+    if dialogue.system and dialogue.system.strip() and dialogue.system.strip() not in prompt.text:
+        detail = f"{dialogue.system.strip()!r:.60} is not in the prompt"
+        faults.append(Finding(fault=Fault.SYSTEM_DROPPED, side=side, detail=detail))
+    if not prompt.text.startswith(prompt.earlier):
+        offset = len(_common_prefix(prompt.text, prompt.earlier))
+        detail = f"the first messages alone give other text from offset {offset}: {prompt.earlier[offset:]!r:.60}"
+        faults.append(Finding(fault=Fault.PREFIX_BROKEN, side=side, detail=detail))
+    return faults
+
+
+def relative_faults(ours: Rendered, theirs: Rendered) -> list[Finding]:
+    """What one side has and the other lacks."""
+    faults = []
+    sides = (("class", ours, theirs), ("template", theirs, ours))
+    for side, mine, other in sides:
+        if mine.bos_id is not None and other.ids[:1] == [mine.bos_id] != mine.ids[:1]:
+            faults.append(Finding(fault=Fault.MISSING_BOS, side=side, detail="only the other side's ids begin with it"))
+        opening = other.text.removeprefix(other.closed) if other.text.startswith(other.closed) else ""
+        if opening.strip() and not mine.text.rstrip().endswith(opening.rstrip()):
+            detail = f"the prompt does not end in {opening!r}"
+            faults.append(Finding(fault=Fault.MISSING_GENERATION_PROMPT, side=side, detail=detail))
+        mine_end, other_end = (text[len(text.rstrip()) :] for text in (mine.text, other.text))
+        if len(mine_end) > len(other_end):
+            detail = f"the prompt ends in {mine_end!r}, the other in {other_end!r}"
+            faults.append(Finding(fault=Fault.TRAILING_SPACE, side=side, detail=detail))
+    return faults
+
+
+def _common_prefix(left: str, right: str) -> str:
+    offset = next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return left[:offset]
