@@ -135,7 +135,8 @@ def reader_of(tokenizer: Any) -> Reader:
     Raises:
         ControlTokenError: the tokenizer is of a kind that does not tell where its tokens come from.
     """
-    inner = next((i for i in (getattr(tokenizer, k, None) for k in ("wrapped", "rust")) if i is not None), tokenizer)
+    inside = (getattr(tokenizer, name, None) for name in ("wrapped", "rust"))
+    inner = next((i for i in inside if i is not None and _added_table(i) is not None), tokenizer)
     return _reader_of(inner, getattr(tokenizer, "name", None), _added_table(inner))
 
 
