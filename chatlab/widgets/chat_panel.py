@@ -58,7 +58,8 @@ class ChatPanel(LiveLog):
 
     In a notebook a cell that ends in ``chat`` shows the panel, and ``reply = await chat.ask("…")`` asks from a cell:
     the kernel stays free, Stop and the kernel's interrupt end it, and what came is kept with the reason. The
-    generation runs in a thread, so the panel's own buttons return at once.
+    generation runs in a thread, and Stop and Clear do not wait for it, so the panel's buttons return at once, also
+    while the model is in the midst of a slow step.
 
     Args:
         engine: what answers.
@@ -171,15 +172,13 @@ class ChatPanel(LiveLog):
 
     def clear(self) -> None:
         """Forget the dialogue; the system prompt and the controls stay. A reply under way is stopped first."""
-        if self._playback is not None:
-            self._playback.stop()
-            self._playback.finished(1.0)
+        self.stop()
         self.prompt = self.prompt.copy()
         self.prompt.clear_history()
         self._show_history()
 
     def stop(self) -> None:
-        """End the reply under way; the text so far stays in the history."""
+        """End the reply under way, at once; the text so far stays in the history, and the next question may come."""
         if self._playback is not None:
             self._playback.stop()
 
@@ -204,7 +203,7 @@ class ChatPanel(LiveLog):
         self.prompt = prompt
         if isinstance(prompt, EngineChat):
             prompt.add_responder_msg(None)
-        sinks: list[Sink] = [_Turn(self, reply)]
+        sinks: list[Sink] = [_Turn(self, prompt, reply)]
         if view:
             sinks.append(self._cell_view(reply) if in_kernel() else _Printer())
         self._playback = Playback(source, *sinks, result=lambda: _reply(reply, source))
@@ -284,15 +283,15 @@ def _check(engine: object, prompt: object) -> None:
 class _Turn:
     """The panel's side of one reply."""
 
-    def __init__(self, panel: ChatPanel, text: LiveText) -> None:
-        self._panel, self._text = panel, text
+    def __init__(self, panel: ChatPanel, prompt: AbstractChatPrompt, text: LiveText) -> None:
+        self._panel, self._prompt, self._text = panel, prompt, text
 
     def put(self, new: str | Delta) -> None:
         self._panel._put(self._text, new)
 
     def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
-        if isinstance(self._panel.prompt, EngineChat):  # a prompt class is filled by the stream itself
-            self._panel.prompt.set_responder_last_msg(self._text.text)
+        if isinstance(self._prompt, EngineChat):  # a prompt class is filled by the stream itself
+            self._prompt.set_responder_last_msg(self._text.text)
         self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         self._panel._save()
 
@@ -315,6 +314,6 @@ class _Printer:
 
 
 def _reply(text: LiveText, source: TextStream) -> ChatReply:
-    result = source.result()
+    result = source.whole()
     saved = SavedText.of(text)
     return ChatReply(**{name: getattr(saved, name) for name in saved.__dataclass_fields__}, result=result)
