@@ -47,7 +47,14 @@ function render({ model, el }) {
   const show = createSwitch(model, "show-" + Math.random());
   const settings = createSettings(model);
   const box = make("textarea", { class: "cl-box", rows: 2, placeholder: "Enter sends, Shift+Enter breaks the line" });
-  const button = (name, label, onclick) => make("button", { type: "button", class: "cl-" + name, onclick }, label);
+  const button = (name, label, act) => {
+    const element = make("button", { type: "button", class: "cl-" + name }, label);
+    element.addEventListener("click", () => {
+      box.focus(); // where the next thing is typed, and Esc is heard
+      if (element.getAttribute("aria-disabled") !== "true") act();
+    });
+    return element;
+  };
 
   const send = () => {
     const text = box.value;
@@ -63,6 +70,7 @@ function render({ model, el }) {
   };
   const sendButton = button("send", "Send", send);
   const stopButton = createStop(stop);
+  stopButton.addEventListener("click", () => box.focus());
   const againButton = button("again", "Regenerate", () => model.send({ kind: "regenerate" }));
   const clearButton = button("clear", "Clear", () => model.send({ kind: "clear" }));
   const lastReply = () => [...log.messages.values()].filter((m) => m.element.dataset.role === "assistant").at(-1);
@@ -70,10 +78,10 @@ function render({ model, el }) {
 
   const draw = () => {
     const running = log.running();
-    stopButton.disabled = !running;
-    sendButton.disabled = running;
-    againButton.disabled = running || !lastReply();
-    clearButton.disabled = log.messages.size === 0;
+    setOff(stopButton, !running);
+    setOff(sendButton, running);
+    setOff(againButton, running || !lastReply());
+    setOff(clearButton, log.messages.size === 0);
     status.textContent = statusOf(lastReply(), "streaming");
   };
   const onBoxKey = (event) => {

@@ -94,6 +94,65 @@ def test_stop_and_escape_end_a_reply_and_keep_its_text(chat: Callable[..., Bare]
         assert one.page.is_enabled(".cl-send")
 
 
+PRESSES: dict[str, Callable[[Any, str], None]] = {
+    "mouse": lambda page, selector: page.click(selector),
+    "Enter": lambda page, selector: page.press(selector, "Enter"),
+    "Space": lambda page, selector: page.press(selector, "Space"),
+}
+FOCUS_IS_INSIDE = "views[0].el.contains(document.activeElement)"
+
+
+@pytest.mark.parametrize("press", PRESSES.values(), ids=PRESSES.keys())
+@pytest.mark.parametrize("button", ["send", "again", "stop", "clear"])
+def test_no_button_loses_the_focus_and_escape_stops_what_runs(
+    chat: Callable[..., Bare], button: str, press: Callable[[Any, str], None]
+) -> None:
+    one = chat("word " * 500, delay=0.005)
+    if button != "send":
+        one.widget.ask("Hi", view=False)
+        one.exchange()
+    if button == "again":
+        one.widget.stop()
+        one.exchange()
+    one.page.fill(".cl-box", "And?" if button == "send" else "")
+    press(one.page, f".cl-{button}")
+    assert one.page.evaluate(FOCUS_IS_INSIDE)
+    one.exchange()
+    assert one.page.input_value(".cl-box") == ""
+    assert one.page.evaluate(FOCUS_IS_INSIDE)  # its button can do nothing now
+    assert one.page.get_attribute(f".cl-{button}", "aria-disabled") == "true"
+    assert one.widget.running == (button in ("send", "again"))
+    if not one.widget.running:
+        one.widget.ask("from a cell", view=False)
+        one.exchange()
+    one.page.keyboard.press("Escape")
+    one.exchange()
+    assert one.widget.transcript.messages[-1].finish_reason == "cancelled"
+    assert one.page.evaluate(FOCUS_IS_INSIDE)
+
+
+def test_the_focus_stays_on_a_button_whose_time_is_over(chat: Callable[..., Bare]) -> None:
+    one = chat("word " * 500, delay=0.005)
+    one.widget.ask("Hi", view=False)
+    one.exchange()
+    one.page.focus(".cl-stop")
+    one.widget.stop()
+    one.exchange()
+    assert one.page.evaluate("document.activeElement.className") == "cl-stop"
+    one.page.focus(".cl-again")
+    one.widget.ask("from a cell", view=False)
+    one.exchange()
+    assert one.page.evaluate("document.activeElement.className") == "cl-again"
+    one.page.keyboard.press("Enter")  # what can do nothing now does nothing
+    one.exchange()
+    assert one.page.locator(".cl-message").count() == 4
+    assert one.widget.running
+    one.page.focus(".cl-again")
+    one.page.keyboard.press("Escape")
+    one.exchange()
+    assert not one.widget.running
+
+
 def test_a_stop_button_that_moves_away_under_the_pointer_still_stops(chat: Callable[..., Bare]) -> None:
     one = chat("word " * 500, delay=0.005)
     one.page.fill(".cl-box", "Hi")
@@ -188,14 +247,13 @@ def test_copy_takes_the_last_reply(chat: Callable[..., Bare]) -> None:
 def test_the_keyboard_goes_from_the_box_to_send_stop_and_copy(chat: Callable[..., Bare]) -> None:
     one = chat("word " * 500, delay=0.01)
     one.page.fill(".cl-box", "Hi")
-    order = []
-    for _ in range(2):
-        order.append(one.page.evaluate("document.activeElement.className"))
-        one.page.keyboard.press("Tab")
-    one.page.click(".cl-send")
-    one.exchange()
-    one.page.focus(".cl-box")
-    for _ in range(2):
-        one.page.keyboard.press("Tab")
-        order.append(one.page.evaluate("document.activeElement.className"))
-    assert order == ["cl-box", "cl-send", "cl-stop", "cl-copy"]
+    for running in (False, True):
+        if running:
+            one.page.click(".cl-send")
+            one.exchange()
+        assert one.widget.running == running
+        order = []
+        for _ in range(4):
+            order.append(one.page.evaluate("document.activeElement.className"))
+            one.page.keyboard.press("Tab")
+        assert order == ["cl-box", "cl-send", "cl-stop", "cl-copy"]
