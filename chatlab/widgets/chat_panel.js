@@ -5,7 +5,7 @@ const CONTROLS = {
   top_p: { label: "Top p", min: 0, max: 1, step: 0.05 },
   top_k: { label: "Top k", min: 0, step: 1 },
   max_new_tokens: { label: "New tokens", min: 1, step: 1 },
-  seed: { label: "Seed", min: 0, step: 1, placeholder: "random" },
+  seed: { label: "Seed", min: 0, step: 1 },
 };
 
 function createSettings(model) {
@@ -14,9 +14,9 @@ function createSettings(model) {
     const settings = { ...model.get("settings") };
     for (const [name, field] of fields) {
       if (name === "system") settings.system = field.value;
-      else settings[name] = field.value === "" ? null : Number(field.value);
+      else settings[name] = field.value === "" ? null : Number(field.value); // empty is the default, which is shown
+      if (field.validity.badInput) field.value = ""; // no number: the page says "" for it, so nothing else may stand there
     }
-    if (settings.seed === null) delete settings.seed;
     model.set("settings", settings);
     model.save_changes();
   };
@@ -28,7 +28,8 @@ function createSettings(model) {
   const system = make("textarea", { rows: 2, class: "cl-system", onchange: save });
   fields.set("system", system);
   const labels = Object.entries(CONTROLS).map(([name, { label, ...limits }]) => {
-    const input = make("input", { type: "number", class: "cl-" + name, onchange: save, ...limits });
+    const placeholder = model.get("defaults")[name] ?? "random";
+    const input = make("input", { type: "number", class: "cl-" + name, onchange: save, placeholder, ...limits });
     fields.set(name, input);
     return make("label", {}, label, input);
   });

@@ -79,7 +79,11 @@ class ChatPanel(LiveLog):
     """
 
     settings = traitlets.Dict().tag(sync=True)
-    """System prompt and sampling controls, as the panel shows them."""
+    """System prompt and sampling controls, as the panel shows them; an emptied control is ``None``, the default."""
+    defaults = traitlets.Dict({name: getattr(SamplingParams(), name) for name in SETTINGS}, read_only=True).tag(
+        sync=True
+    )
+    """What an emptied control means; a seed of ``None`` is drawn anew for each reply."""
 
     _esm = asset("log.js", "chat_panel.js")
 
@@ -120,7 +124,8 @@ class ChatPanel(LiveLog):
         Raises:
             SamplingError: a control is out of its bounds.
         """
-        chosen = {name: self.settings[name] for name in SETTINGS if name in self.settings}
+        given = {name: value for name in SETTINGS if (value := self.settings.get(name)) is not None}
+        chosen = self.defaults | given
         if self.show != "text" and self._params.logprobs is None:
             chosen["logprobs"] = 0
         return SamplingParams.from_dict(self._params.to_dict() | chosen)

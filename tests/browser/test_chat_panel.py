@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chatlab import ChatPromptMetaLlamaLlama2Chat
+from chatlab import ChatPromptMetaLlamaLlama2Chat, SamplingParams
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
-from chatlab.widgets.chat_panel import ChatPanel
+from chatlab.widgets.chat_panel import SETTINGS, ChatPanel
 from tests.browser.bare import Bare
 
 KEY = """([key, options]) => {
@@ -209,6 +209,36 @@ def test_settings_reach_the_engine_and_a_refusal_gives_the_text_back(chat: Calla
     one.exchange()
     assert "top_p must lie in" in one.page.text_content(".cl-status")
     assert one.page.input_value(".cl-box") == "again"
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_emptied_control_is_the_default_and_says_so(chat: Callable[..., Bare], name: str) -> None:
+    begin = {"temperature": 0.3, "top_p": 0.5, "top_k": 3, "max_new_tokens": 5, "seed": 7}
+    one = chat("Hello", **begin)
+    one.page.click(".cl-settings summary")
+    assert float(one.page.input_value(f".cl-{name}")) == begin[name]
+    one.page.fill(f".cl-{name}", "")
+    one.page.press(f".cl-{name}", "Enter")
+    one.exchange()
+    default = getattr(SamplingParams(), name)
+    assert one.page.get_attribute(f".cl-{name}", "placeholder") == ("random" if default is None else f"{default:g}")
+    assert one.widget.params.to_dict() == SamplingParams(**begin | {name: default}).to_dict()
+    one.page.fill(f".cl-{name}", "1")
+    one.page.press(f".cl-{name}", "Enter")
+    one.exchange()
+    assert getattr(one.widget.params, name) == 1
+
+
+def test_letters_in_a_number_field_do_not_stay_there(chat: Callable[..., Bare]) -> None:
+    one = chat("Hello", temperature=0.3)
+    one.page.click(".cl-settings summary")
+    one.page.fill(".cl-temperature", "")
+    one.page.type(".cl-temperature", "e-")
+    assert one.page.evaluate("document.querySelector('.cl-temperature').validity.badInput")
+    one.page.press(".cl-temperature", "Enter")
+    one.exchange()
+    assert not one.page.evaluate("document.querySelector('.cl-temperature').validity.badInput")
+    assert one.widget.params.temperature == SamplingParams().temperature
 
 
 def test_tokens_and_buffer_show_ids_special_tokens_and_what_is_held(chat: Callable[..., Bare]) -> None:
