@@ -42,7 +42,27 @@ function createSettings(model) {
   };
 }
 
+/** What was refused in this view, and why. A question stands here while another one is being typed: none is lost. */
+function createRefusals(box) {
+  const element = make("div", { class: "cl-refusals", role: "alert" });
+  const add = (why, question) => {
+    const line = make("p", {}, (question ? "Not sent: " : "Not done: ") + why);
+    if (!box.value) box.value = question;
+    else if (question) {
+      line.append(make("q", {}, question), make("button", { type: "button", class: "cl-back", onclick: () => {
+        box.setRangeText(question + (box.value && "\n"), 0, 0, "end");
+        box.focus();
+        line.remove();
+      } }, "Put back"));
+    }
+    element.append(line);
+  };
+  const clear = () => { for (const line of [...element.children]) if (!line.querySelector("button")) line.remove(); };
+  return { element, add, clear };
+}
+
 function render({ model, el }) {
+  const view = String(Math.random()); // the kernel speaks to all views at once
   const log = createLog(model, model.get("label"));
   const status = make("span", { class: "cl-status", role: "status" });
   const show = createSwitch(model, "show-" + Math.random());
@@ -57,10 +77,15 @@ function render({ model, el }) {
     return element;
   };
 
+  const refusals = createRefusals(box);
+  const tell = (message) => {
+    refusals.clear();
+    model.send({ ...message, view });
+  };
   const send = () => {
     const text = box.value;
     if (!text.trim() || log.running()) return;
-    model.send({ kind: "send", text });
+    tell({ kind: "send", text });
     box.value = "";
     status.textContent = "waiting for the first token";
   };
@@ -72,8 +97,8 @@ function render({ model, el }) {
   const sendButton = button("send", "Send", send);
   const stopButton = createStop(stop);
   stopButton.addEventListener("click", () => box.focus());
-  const againButton = button("again", "Regenerate", () => model.send({ kind: "regenerate" }));
-  const clearButton = button("clear", "Clear", () => model.send({ kind: "clear" }));
+  const againButton = button("again", "Regenerate", () => tell({ kind: "regenerate" }));
+  const clearButton = button("clear", "Clear", () => tell({ kind: "clear" }));
   const lastReply = () => [...log.messages.values()].filter((m) => m.element.dataset.role === "assistant").at(-1);
   const copy = createCopy(() => lastReply()?.pre, (words) => { status.textContent = words; });
 
@@ -98,9 +123,9 @@ function render({ model, el }) {
     if (event.key === "Escape" && !event.isComposing) stop();
   };
   const onRefused = (content) => {
-    if (content.kind !== "refused") return;
-    if (!box.value) box.value = content.text;
-    status.textContent = content.why;
+    if (content.kind !== "refused" || content.view !== view) return;
+    refusals.add(content.why, content.text);
+    draw();
   };
 
   box.addEventListener("keydown", onBoxKey);
@@ -113,6 +138,7 @@ function render({ model, el }) {
   el.append(
     log.element,
     make("div", { class: "cl-bar" }, make("label", { class: "cl-ask" }, "Message", box), sendButton, stopButton),
+    refusals.element,
     make("div", { class: "cl-bar" }, copy, againButton, clearButton, show.element, status),
     settings.element,
   );

@@ -268,7 +268,8 @@ class ChatPanel(LiveLog):
         try:
             action()
         except Exception as error:  # a prompt class of the user's may raise anything, and the question must come back
-            self.send({"kind": "refused", "why": str(error) or type(error).__name__, "text": content.get("text", "")})
+            why = str(error) or type(error).__name__
+            self.send({"kind": "refused", "why": why, "text": content.get("text", ""), "view": content.get("view")})
 
 
 def _check(engine: object, prompt: object) -> None:

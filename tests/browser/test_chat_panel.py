@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from chatlab import ChatPromptMetaLlamaLlama2Chat, SamplingParams
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
 from chatlab.widgets.chat_panel import SETTINGS, ChatPanel
 from tests.browser.bare import Bare
+from tests.browser.test_accessibility import RUN_AXE
 
 KEY = """([key, options]) => {
   const box = document.querySelector(".cl-box");
@@ -207,8 +209,74 @@ def test_settings_reach_the_engine_and_a_refusal_gives_the_text_back(chat: Calla
     one.exchange()
     one.page.press(".cl-box", "Enter")
     one.exchange()
-    assert "top_p must lie in" in one.page.text_content(".cl-status")
+    assert one.page.inner_text(".cl-refusals").startswith("Not sent: top_p must lie in")
+    assert one.page.text_content(".cl-status").startswith("cut at the token limit")
     assert one.page.input_value(".cl-box") == "again"
+    one.page.fill(".cl-top_p", "")
+    one.page.press(".cl-box", "Enter")
+    assert one.page.text_content(".cl-refusals") == ""
+    finish(one)
+    assert [message.text for message in one.widget.transcript.messages] == ["Hi", "abc", "again", "abc"]
+
+
+def test_a_question_refused_while_the_next_is_typed_is_put_back_on_request(chat: Callable[..., Bare]) -> None:
+    one = chat("word " * 500, delay=0.005)
+    for question in ("first <b>\nline", "second"):
+        one.page.fill(".cl-box", question)
+        one.widget.ask("from a cell", view=False)  # what the view has not heard yet
+        one.page.press(".cl-box", "Enter")
+        one.page.type(".cl-box", "next")
+        one.exchange()
+        assert one.page.input_value(".cl-box") == "next"
+        assert one.page.text_content(".cl-status").startswith("streaming")
+        one.widget.stop()
+        one.exchange()
+    assert one.page.locator(".cl-refusals q").all_text_contents() == ["first <b>\nline", "second"]
+    one.page.click(".cl-back >> nth=0")
+    assert one.page.input_value(".cl-box") == "first <b>\nline\nnext"
+    assert one.page.evaluate("document.activeElement.className") == "cl-box"
+    one.page.press(".cl-box", "Enter")
+    one.exchange()
+    one.widget.stop()
+    one.exchange()
+    assert one.widget.transcript.messages[-2].text == "first <b>\nline\nnext"
+    assert one.page.locator(".cl-refusals q").all_text_contents() == ["second"]  # until it is put back
+    one.page.click(".cl-back")
+    assert one.page.input_value(".cl-box") == "second"
+    assert one.page.text_content(".cl-refusals") == ""
+
+
+def test_all_that_the_panel_can_show_is_accessible(chat: Callable[..., Bare], axe: str, screenshots: Path) -> None:
+    one = chat("word " * 500, delay=0.005)
+    one.page.click(".cl-settings summary")
+    one.page.evaluate("(source) => { (0, window.eval)(source); }", axe)
+    one.page.fill(".cl-box", "refused")
+    one.widget.ask("from a cell", view=False)
+    one.page.press(".cl-box", "Enter")
+    one.page.type(".cl-box", "next")
+    one.exchange()
+    assert one.page.locator(".cl-back").count() == 1
+    assert one.page.evaluate(RUN_AXE, [".cl-root"]) == []
+    one.widget.stop()
+    one.exchange()
+    assert one.page.evaluate(RUN_AXE, [".cl-root"]) == []
+    one.page.screenshot(path=screenshots / "panel_refused.png")
+
+
+def test_a_refusal_is_shown_by_the_view_that_asked_and_no_other(chat: Callable[..., Bare]) -> None:
+    one = chat("word " * 500, delay=0.005)
+    one.page.evaluate("addView()")
+    one.exchange()
+    asking, other = (one.page.locator(".cl-root").nth(number) for number in range(2))
+    one.widget.ask("from a cell", view=False)
+    asking.locator(".cl-box").fill("Mine")
+    asking.locator(".cl-box").press("Enter")
+    one.exchange()
+    assert asking.locator(".cl-box").input_value() == "Mine"
+    assert "a reply is streaming" in asking.locator(".cl-refusals").text_content()
+    assert other.locator(".cl-box").input_value() == ""
+    assert other.locator(".cl-refusals").text_content() == ""
+    assert other.locator(".cl-status").text_content().startswith("streaming")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
