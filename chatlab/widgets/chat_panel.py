@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -12,19 +11,21 @@ import traitlets
 from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ChatBusy, RoleOrderError, ViewError
+from chatlab.errors import ChatBusy, RoleOrderError
 from chatlab.place import Place, in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.request import build_request
 from chatlab.streaming.stream import TextStream, stream
+from chatlab.widgets.arguments import check, check_searched
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
 from chatlab.widgets.playback import Playback, Sink
+from chatlab.widgets.printer import Printer
 from chatlab.widgets.saved_text import SavedText, Transcript
-from chatlab.widgets.stream_view import FLUSH_S, LiveLog, StreamView
+from chatlab.widgets.stream_view import FLUSH_S, LiveLog, Show, StreamView
 
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
@@ -75,7 +76,8 @@ class ChatPanel(LiveLog):
 
     Raises:
         SamplingError: an option is unknown or out of its bounds.
-        ViewError: ``engine`` is no engine, or ``prompt`` no instance of a prompt class.
+        ViewError: ``engine`` is no engine, ``prompt`` no instance of a prompt class, or another argument of another
+            type than its name says.
     """
 
     settings = traitlets.Dict().tag(sync=True)
@@ -94,11 +96,20 @@ class ChatPanel(LiveLog):
         params: SamplingParams | None = None,
         *,
         system_prompt: str | None = None,
-        show: str = "text",
+        show: Show = "text",
         flush_s: float = FLUSH_S,
         **options: Any,
     ) -> None:
-        _check(engine, prompt)
+        check(
+            "engine",
+            engine,
+            Engine,
+            "an engine: LocalEngine(load_model(path), load_tokenizer(path)) or RemoteEngine(url, model)",
+        )
+        check("prompt", prompt, AbstractChatPrompt | None, "an object of a prompt class: such a class, called with ()")
+        check("params", params, SamplingParams | None, "a SamplingParams, or its fields by name, as in temperature=0")
+        check("system_prompt", system_prompt, str | None, "a text")
+        check_searched(options.get("replacements", ()))
         self.engine = engine
         self.prompt: AbstractChatPrompt = EngineChat() if prompt is None else prompt.copy()
         """The history so far."""
@@ -210,7 +221,7 @@ class ChatPanel(LiveLog):
             prompt.add_responder_msg(None)
         sinks: list[Sink] = [_Turn(self, prompt, reply)]
         if view:
-            sinks.append(self._cell_view(reply) if in_kernel() else _Printer())
+            sinks.append(self._cell_view(reply) if in_kernel() else Printer())
         self._playback = Playback(source, *sinks, result=lambda: _reply(reply, source))
         return self._playback
 
@@ -272,20 +283,6 @@ class ChatPanel(LiveLog):
             self.send({"kind": "refused", "why": why, "text": content.get("text", ""), "view": content.get("view")})
 
 
-def _check(engine: object, prompt: object) -> None:
-    if not isinstance(engine, Engine):
-        raise ViewError(
-            f"a {type(engine).__name__} is no engine: LocalEngine(load_model(path), load_tokenizer(path)), "
-            "or RemoteEngine(url, model)"
-        )
-    if prompt is not None and not isinstance(prompt, AbstractChatPrompt):
-        name = prompt.__name__ if isinstance(prompt, type) else None
-        found = (
-            f"{name} is a class: give {name}()" if name else f"a {type(prompt).__name__} is no prompt class instance"
-        )
-        raise ViewError(found)
-
-
 class _Turn:
     """The panel's side of one reply."""
 
@@ -300,23 +297,6 @@ class _Turn:
             self._prompt.set_responder_last_msg(self._text.text)
         self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         self._panel._save()
-
-
-class _Printer:
-    """A reply on a terminal."""
-
-    def __init__(self) -> None:
-        self._flushed = 0.0
-
-    def put(self, new: str | Delta) -> None:
-        now = time.monotonic()
-        late = now - self._flushed > FLUSH_S
-        print(new if isinstance(new, str) else new.text, end="", flush=late)
-        if late:
-            self._flushed = now
-
-    def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
-        print(f" [{error}]" if error else "", flush=True)
 
 
 def _reply(text: LiveText, source: TextStream) -> ChatReply:
