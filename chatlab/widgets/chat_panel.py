@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
 """The sampling controls of the panel, by their names in :class:`SamplingParams`."""
+DEFAULTS = {name: getattr(SamplingParams(), name) for name in SETTINGS}
+"""What an emptied control means; a seed of ``None`` is drawn anew for each reply."""
 REQUEST_OPTIONS = {
     name for name, parameter in signature(build_request).parameters.items() if parameter.kind is Parameter.KEYWORD_ONLY
 }
@@ -82,10 +84,8 @@ class ChatPanel(LiveLog):
 
     settings = traitlets.Dict().tag(sync=True)
     """System prompt and sampling controls, as the panel shows them; an emptied control is ``None``, the default."""
-    defaults = traitlets.Dict({name: getattr(SamplingParams(), name) for name in SETTINGS}, read_only=True).tag(
-        sync=True
-    )
-    """What an emptied control means; a seed of ``None`` is drawn anew for each reply."""
+    defaults = traitlets.Dict(DEFAULTS, read_only=True).tag(sync=True)
+    """What the panel says in an emptied control."""
 
     _esm = asset("log.js", "chat_panel.js")
 
@@ -100,12 +100,7 @@ class ChatPanel(LiveLog):
         flush_s: float = FLUSH_S,
         **options: Any,
     ) -> None:
-        check(
-            "engine",
-            engine,
-            Engine,
-            "an engine: LocalEngine(load_model(path), load_tokenizer(path)) or RemoteEngine(url, model)",
-        )
+        check("engine", engine, Engine, "an engine, such as LocalEngine(load_model(path), load_tokenizer(path))")
         check("prompt", prompt, AbstractChatPrompt | None, "an object of a prompt class: such a class, called with ()")
         check("params", params, SamplingParams | None, "a SamplingParams, or its fields by name, as in temperature=0")
         check("system_prompt", system_prompt, str | None, "a text")
@@ -136,7 +131,7 @@ class ChatPanel(LiveLog):
             SamplingError: a control is out of its bounds.
         """
         given = {name: value for name in SETTINGS if (value := self.settings.get(name)) is not None}
-        chosen = self.defaults | given
+        chosen = DEFAULTS | given
         if self.show != "text" and self._params.logprobs is None:
             chosen["logprobs"] = 0
         return SamplingParams.from_dict(self._params.to_dict() | chosen)
@@ -293,9 +288,9 @@ class _Turn:
         self._panel._put(self._text, new)
 
     def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
+        self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         if isinstance(self._prompt, EngineChat):  # a prompt class is filled by the stream itself
             self._prompt.set_responder_last_msg(self._text.text)
-        self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         self._panel._save()
 
 

@@ -160,7 +160,8 @@ class Playback:
     def _put(self, new: str | Delta) -> None:
         self._chunks.append(new if isinstance(new, str) else new.text)
         for sink in self._sinks:
-            sink.put(new)
+            if self.finish_reason is None:  # a sink before it may have stopped the stream
+                sink.put(new)
 
     def _end(self, finish_reason: str, error: BaseException | None = None) -> None:
         with self._feeding:

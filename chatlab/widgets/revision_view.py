@@ -36,9 +36,7 @@ class RevisionView(Result):
     title = "Two revisions"
 
     def __init__(self, comparison: Comparison, probe: str | None = None) -> None:
-        check(
-            "comparison", comparison, Comparison, "a Comparison, as in RevisionView(compare_revisions(before, after))"
-        )
+        check("comparison", comparison, Comparison, "what compare_revisions(before, after) gave")
         check("probe", probe, str | None, "a label, one of .probe_labels")
         self.comparison = comparison
         self.explanation: Explanation | None = None

@@ -56,7 +56,7 @@ def endless() -> Iterator[str]:
         (lambda: DriftExplorer(pd.DataFrame), "not the class DataFrame itself"),
         (lambda: DriftExplorer({"mine": pd.DataFrame({"turn": [1]})}), "'mine' is none of .* no column dialogue, "),
         (lambda: DriftExplorer(pd.DataFrame({c: ["x"] for c in COLUMNS})), "whole numbers in its column turn"),
-        (lambda: ChatPanel("model"), r"engine must be an engine: LocalEngine\(load_model\(path\).* not str"),
+        (lambda: ChatPanel("model"), r"engine must be an engine, such as LocalEngine\(load_model\(path\).* not str"),
         (lambda: ChatPanel(ScriptedEngine), "not the class ScriptedEngine itself"),
         (lambda: ChatPanel(ENGINE, ChatPromptMetaLlamaLlama2Chat), r"prompt must be .*called with \(\), not the class"),
         (lambda: ChatPanel(ENGINE, "You are"), "prompt must be an object of a prompt class.* not str"),

@@ -13,7 +13,7 @@ import pytest
 from chatlab import ChatPanel, ChatPromptMetaLlamaLlama2Chat, StreamView
 from chatlab.engines.engine import Emitter, Engine, TokenStream
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import EngineError
+from chatlab.errors import EngineError, RoleOrderError
 from chatlab.testing import CodePointTokenizer
 from chatlab.widgets.playback import Playback
 
@@ -211,6 +211,19 @@ def test_an_awaited_ask_ends_with_the_press_of_stop(panel: Panel) -> None:
     assert not panel.engine.go.is_set()
 
 
+def test_the_view_has_its_end_though_the_history_was_taken_away() -> None:
+    engine = StuckEngine()
+    chat = ChatPanel(engine, flush_s=1e6)
+    playback = chat.ask("Hi", view=False)
+    assert engine.stuck.wait(20)
+    chat.prompt.clear_history()  # by hand, where chat.clear() would have stopped the reply
+    chat.stop()
+    with pytest.raises(RoleOrderError):
+        playback.wait()
+    assert chat.transcript.messages[-1].finish_reason == "cancelled"
+    engine.close()
+
+
 def test_what_a_buffer_held_back_is_shown_when_it_is_stopped() -> None:
     engine = StuckEngine()
     chat = ChatPanel(engine, ChatPromptMetaLlamaLlama2Chat(), replacements=[("w!", "?")], flush_s=1e6)
@@ -289,11 +302,11 @@ def test_a_sink_may_stop_the_stream_that_feeds_it_and_has_one_end() -> None:
         begin.wait(20)
         yield from "abc"
 
-    sink = Recorder(on_put=lambda: playback.stop())
-    playback = Playback(fragments(), sink)
+    sink, other = Recorder(on_put=lambda: playback.stop()), Recorder()
+    playback = Playback(fragments(), sink, other)
     begin.set()
     assert playback.wait() == "a"
-    assert sink.got == ["a", "cancelled"]
+    assert (sink.got, other.got) == (["a", "cancelled"], ["cancelled"])
 
 
 def test_many_who_stop_make_one_end() -> None:
