@@ -5,7 +5,7 @@ const CONTROLS = {
   top_p: { label: "Top p", min: 0, max: 1, step: 0.05 },
   top_k: { label: "Top k", min: 0, step: 1 },
   max_new_tokens: { label: "New tokens", min: 1, step: 1 },
-  seed: { label: "Seed", min: 0, step: 1, placeholder: "random" },
+  seed: { label: "Seed", min: 0, step: 1 },
 };
 
 function createSettings(model) {
@@ -14,9 +14,9 @@ function createSettings(model) {
     const settings = { ...model.get("settings") };
     for (const [name, field] of fields) {
       if (name === "system") settings.system = field.value;
-      else settings[name] = field.value === "" ? null : Number(field.value);
+      else settings[name] = field.value === "" ? null : Number(field.value); // empty is the default, which is shown
+      if (field.validity.badInput) field.value = ""; // no number: the page says "" for it, so nothing else may stand there
     }
-    if (settings.seed === null) delete settings.seed;
     model.set("settings", settings);
     model.save_changes();
   };
@@ -28,7 +28,8 @@ function createSettings(model) {
   const system = make("textarea", { rows: 2, class: "cl-system", onchange: save });
   fields.set("system", system);
   const labels = Object.entries(CONTROLS).map(([name, { label, ...limits }]) => {
-    const input = make("input", { type: "number", class: "cl-" + name, onchange: save, ...limits });
+    const placeholder = model.get("defaults")[name] ?? "random";
+    const input = make("input", { type: "number", class: "cl-" + name, onchange: save, placeholder, ...limits });
     fields.set(name, input);
     return make("label", {}, label, input);
   });
@@ -41,18 +42,50 @@ function createSettings(model) {
   };
 }
 
+/** What was refused in this view, and why. A question stands here while another one is being typed: none is lost. */
+function createRefusals(box) {
+  const element = make("div", { class: "cl-refusals", role: "alert" });
+  const add = (why, question) => {
+    const line = make("p", {}, (question ? "Not sent: " : "Not done: ") + why);
+    if (!box.value) box.value = question;
+    else if (question) {
+      line.append(make("q", {}, question), make("button", { type: "button", class: "cl-back", onclick: () => {
+        box.setRangeText(question + (box.value && "\n"), 0, 0, "end");
+        box.focus();
+        line.remove();
+      } }, "Put back"));
+    }
+    element.append(line);
+  };
+  const clear = () => { for (const line of [...element.children]) if (!line.querySelector("button")) line.remove(); };
+  return { element, add, clear };
+}
+
 function render({ model, el }) {
+  const view = String(Math.random()); // the kernel speaks to all views at once
   const log = createLog(model, model.get("label"));
   const status = make("span", { class: "cl-status", role: "status" });
   const show = createSwitch(model, "show-" + Math.random());
   const settings = createSettings(model);
   const box = make("textarea", { class: "cl-box", rows: 2, placeholder: "Enter sends, Shift+Enter breaks the line" });
-  const button = (name, label, onclick) => make("button", { type: "button", class: "cl-" + name, onclick }, label);
+  const button = (name, label, act) => {
+    const element = make("button", { type: "button", class: "cl-" + name }, label);
+    element.addEventListener("click", () => {
+      box.focus(); // where the next thing is typed, and Esc is heard
+      if (element.getAttribute("aria-disabled") !== "true") act();
+    });
+    return element;
+  };
 
+  const refusals = createRefusals(box);
+  const tell = (message) => {
+    refusals.clear();
+    model.send({ ...message, view });
+  };
   const send = () => {
     const text = box.value;
     if (!text.trim() || log.running()) return;
-    model.send({ kind: "send", text });
+    tell({ kind: "send", text });
     box.value = "";
     status.textContent = "waiting for the first token";
   };
@@ -63,17 +96,18 @@ function render({ model, el }) {
   };
   const sendButton = button("send", "Send", send);
   const stopButton = createStop(stop);
-  const againButton = button("again", "Regenerate", () => model.send({ kind: "regenerate" }));
-  const clearButton = button("clear", "Clear", () => model.send({ kind: "clear" }));
+  stopButton.addEventListener("click", () => box.focus());
+  const againButton = button("again", "Regenerate", () => tell({ kind: "regenerate" }));
+  const clearButton = button("clear", "Clear", () => tell({ kind: "clear" }));
   const lastReply = () => [...log.messages.values()].filter((m) => m.element.dataset.role === "assistant").at(-1);
   const copy = createCopy(() => lastReply()?.pre, (words) => { status.textContent = words; });
 
   const draw = () => {
     const running = log.running();
-    stopButton.disabled = !running;
-    sendButton.disabled = running;
-    againButton.disabled = running || !lastReply();
-    clearButton.disabled = log.messages.size === 0;
+    setOff(stopButton, !running);
+    setOff(sendButton, running);
+    setOff(againButton, running || !lastReply());
+    setOff(clearButton, log.messages.size === 0);
     status.textContent = statusOf(lastReply(), "streaming");
   };
   const onBoxKey = (event) => {
@@ -89,9 +123,9 @@ function render({ model, el }) {
     if (event.key === "Escape" && !event.isComposing) stop();
   };
   const onRefused = (content) => {
-    if (content.kind !== "refused") return;
-    if (!box.value) box.value = content.text;
-    status.textContent = content.why;
+    if (content.kind !== "refused" || content.view !== view) return;
+    refusals.add(content.why, content.text);
+    draw();
   };
 
   box.addEventListener("keydown", onBoxKey);
@@ -104,6 +138,7 @@ function render({ model, el }) {
   el.append(
     log.element,
     make("div", { class: "cl-bar" }, make("label", { class: "cl-ask" }, "Message", box), sendButton, stopButton),
+    refusals.element,
     make("div", { class: "cl-bar" }, copy, againButton, clearButton, show.element, status),
     settings.element,
   );

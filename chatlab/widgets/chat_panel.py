@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -12,25 +11,29 @@ import traitlets
 from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ChatBusy, RoleOrderError, ViewError
+from chatlab.errors import ChatBusy, RoleOrderError
 from chatlab.place import Place, in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.request import build_request
 from chatlab.streaming.stream import TextStream, stream
+from chatlab.widgets.arguments import check, check_searched
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
 from chatlab.widgets.playback import Playback, Sink
+from chatlab.widgets.printer import Printer
 from chatlab.widgets.saved_text import SavedText, Transcript
-from chatlab.widgets.stream_view import FLUSH_S, LiveLog, StreamView
+from chatlab.widgets.stream_view import FLUSH_S, LiveLog, Show, StreamView
 
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
 
 SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
 """The sampling controls of the panel, by their names in :class:`SamplingParams`."""
+DEFAULTS = {name: getattr(SamplingParams(), name) for name in SETTINGS}
+"""What an emptied control means; a seed of ``None`` is drawn anew for each reply."""
 REQUEST_OPTIONS = {
     name for name, parameter in signature(build_request).parameters.items() if parameter.kind is Parameter.KEYWORD_ONLY
 }
@@ -58,7 +61,8 @@ class ChatPanel(LiveLog):
 
     In a notebook a cell that ends in ``chat`` shows the panel, and ``reply = await chat.ask("…")`` asks from a cell:
     the kernel stays free, Stop and the kernel's interrupt end it, and what came is kept with the reason. The
-    generation runs in a thread, so the panel's own buttons return at once.
+    generation runs in a thread, and Stop and Clear do not wait for it, so the panel's buttons return at once, also
+    while the model is in the midst of a slow step.
 
     Args:
         engine: what answers.
@@ -74,11 +78,14 @@ class ChatPanel(LiveLog):
 
     Raises:
         SamplingError: an option is unknown or out of its bounds.
-        ViewError: ``engine`` is no engine, or ``prompt`` no instance of a prompt class.
+        ViewError: ``engine`` is no engine, ``prompt`` no instance of a prompt class, or another argument of another
+            type than its name says.
     """
 
     settings = traitlets.Dict().tag(sync=True)
-    """System prompt and sampling controls, as the panel shows them."""
+    """System prompt and sampling controls, as the panel shows them; an emptied control is ``None``, the default."""
+    defaults = traitlets.Dict(DEFAULTS, read_only=True).tag(sync=True)
+    """What the panel says in an emptied control."""
 
     _esm = asset("log.js", "chat_panel.js")
 
@@ -89,11 +96,15 @@ class ChatPanel(LiveLog):
         params: SamplingParams | None = None,
         *,
         system_prompt: str | None = None,
-        show: str = "text",
+        show: Show = "text",
         flush_s: float = FLUSH_S,
         **options: Any,
     ) -> None:
-        _check(engine, prompt)
+        check("engine", engine, Engine, "an engine, such as LocalEngine(load_model(path), load_tokenizer(path))")
+        check("prompt", prompt, AbstractChatPrompt | None, "an object of a prompt class: such a class, called with ()")
+        check("params", params, SamplingParams | None, "a SamplingParams, or its fields by name, as in temperature=0")
+        check("system_prompt", system_prompt, str | None, "a text")
+        check_searched(options.get("replacements", ()))
         self.engine = engine
         self.prompt: AbstractChatPrompt = EngineChat() if prompt is None else prompt.copy()
         """The history so far."""
@@ -119,7 +130,8 @@ class ChatPanel(LiveLog):
         Raises:
             SamplingError: a control is out of its bounds.
         """
-        chosen = {name: self.settings[name] for name in SETTINGS if name in self.settings}
+        given = {name: value for name in SETTINGS if (value := self.settings.get(name)) is not None}
+        chosen = DEFAULTS | given
         if self.show != "text" and self._params.logprobs is None:
             chosen["logprobs"] = 0
         return SamplingParams.from_dict(self._params.to_dict() | chosen)
@@ -171,15 +183,13 @@ class ChatPanel(LiveLog):
 
     def clear(self) -> None:
         """Forget the dialogue; the system prompt and the controls stay. A reply under way is stopped first."""
-        if self._playback is not None:
-            self._playback.stop()
-            self._playback.finished(1.0)
+        self.stop()
         self.prompt = self.prompt.copy()
         self.prompt.clear_history()
         self._show_history()
 
     def stop(self) -> None:
-        """End the reply under way; the text so far stays in the history."""
+        """End the reply under way, at once; the text so far stays in the history, and the next question may come."""
         if self._playback is not None:
             self._playback.stop()
 
@@ -204,9 +214,9 @@ class ChatPanel(LiveLog):
         self.prompt = prompt
         if isinstance(prompt, EngineChat):
             prompt.add_responder_msg(None)
-        sinks: list[Sink] = [_Turn(self, reply)]
+        sinks: list[Sink] = [_Turn(self, prompt, reply)]
         if view:
-            sinks.append(self._cell_view(reply) if in_kernel() else _Printer())
+            sinks.append(self._cell_view(reply) if in_kernel() else Printer())
         self._playback = Playback(source, *sinks, result=lambda: _reply(reply, source))
         return self._playback
 
@@ -264,57 +274,27 @@ class ChatPanel(LiveLog):
         try:
             action()
         except Exception as error:  # a prompt class of the user's may raise anything, and the question must come back
-            self.send({"kind": "refused", "why": str(error) or type(error).__name__, "text": content.get("text", "")})
-
-
-def _check(engine: object, prompt: object) -> None:
-    if not isinstance(engine, Engine):
-        raise ViewError(
-            f"a {type(engine).__name__} is no engine: LocalEngine(load_model(path), load_tokenizer(path)), "
-            "or RemoteEngine(url, model)"
-        )
-    if prompt is not None and not isinstance(prompt, AbstractChatPrompt):
-        name = prompt.__name__ if isinstance(prompt, type) else None
-        found = (
-            f"{name} is a class: give {name}()" if name else f"a {type(prompt).__name__} is no prompt class instance"
-        )
-        raise ViewError(found)
+            why = str(error) or type(error).__name__
+            self.send({"kind": "refused", "why": why, "text": content.get("text", ""), "view": content.get("view")})
 
 
 class _Turn:
     """The panel's side of one reply."""
 
-    def __init__(self, panel: ChatPanel, text: LiveText) -> None:
-        self._panel, self._text = panel, text
+    def __init__(self, panel: ChatPanel, prompt: AbstractChatPrompt, text: LiveText) -> None:
+        self._panel, self._prompt, self._text = panel, prompt, text
 
     def put(self, new: str | Delta) -> None:
         self._panel._put(self._text, new)
 
     def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
-        if isinstance(self._panel.prompt, EngineChat):  # a prompt class is filled by the stream itself
-            self._panel.prompt.set_responder_last_msg(self._text.text)
         self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
+        if isinstance(self._prompt, EngineChat):  # a prompt class is filled by the stream itself
+            self._prompt.set_responder_last_msg(self._text.text)
         self._panel._save()
 
 
-class _Printer:
-    """A reply on a terminal."""
-
-    def __init__(self) -> None:
-        self._flushed = 0.0
-
-    def put(self, new: str | Delta) -> None:
-        now = time.monotonic()
-        late = now - self._flushed > FLUSH_S
-        print(new if isinstance(new, str) else new.text, end="", flush=late)
-        if late:
-            self._flushed = now
-
-    def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
-        print(f" [{error}]" if error else "", flush=True)
-
-
 def _reply(text: LiveText, source: TextStream) -> ChatReply:
-    result = source.result()
+    result = source.whole()
     saved = SavedText.of(text)
     return ChatReply(**{name: getattr(saved, name) for name in saved.__dataclass_fields__}, result=result)

@@ -13,6 +13,7 @@ from chatlab.echo.summary import DriftTally
 from chatlab.errors import ViewError
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
 from chatlab.results import Bundle, Result, styled
+from chatlab.widgets.arguments import check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from chatlab.plots import Drawing
 
 ALL = "all"
+COLUMNS = frozenset(
+    ("dialogue", "turn", "strategy", "effect", "effect_len", "first_piece_space", "first_echo_offset", "echo_drift")
+)
+"""Those of ``measure_drift``'s table that are drawn."""
 
 
 class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
@@ -104,13 +109,18 @@ class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
 
 
 def _check(frames: Mapping[str, Any]) -> None:
+    import pandas as pd
+
     if not frames:
         raise ViewError(
             "there is no table to explore: give what measure_drift(dialogues, prompt_class, tokenizer) gave"
         )
     for name, frame in frames.items():
-        if not {"dialogue", "turn", "strategy", "effect"} <= set(getattr(frame, "columns", ())):
-            raise ViewError(f"{name!r} is a {type(frame).__name__}, and no table of measure_drift")
+        check(f"the table {name!r}", frame, pd.DataFrame, "what measure_drift gave")
+        if lacking := sorted(COLUMNS - set(frame.columns)):
+            raise ViewError(f"the table {name!r} is none of measure_drift: it has no column {', '.join(lacking)}")
+        if not pd.api.types.is_integer_dtype(frame["turn"]):
+            raise ViewError(f"the table {name!r} must have whole numbers in its column turn, not {frame['turn'].dtype}")
 
 
 def _picture(png: bytes, alt: str) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 from chatlab import render
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
 from chatlab.echo.trace import EchoTrace, trace_echo
-from chatlab.errors import ViewError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
+from chatlab.widgets.arguments import check, token_ids
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,17 +57,15 @@ class EchoView(Result):
         case: one generation after that prompt, from ``make_case``; :meth:`of_reply` makes both.
 
     Raises:
-        ViewError: ``trace`` is none.
+        ViewError: ``trace`` or ``case`` is none.
     """
 
     title = "Prompt and echo"
 
     def __init__(self, trace: EchoTrace, case: CutCase | None = None) -> None:
-        if not isinstance(trace, EchoTrace):
-            raise ViewError(
-                f"a {type(trace).__name__} is no trace: EchoView(trace_echo(tokenizer, prompt)), "
-                "or EchoView.of_reply(tokenizer, prompt, reply)"
-            )
+        way = "as in EchoView(trace_echo(tokenizer, prompt)) or EchoView.of_reply(tokenizer, prompt, reply)"
+        check("trace", trace, EchoTrace, f"an EchoTrace, {way}")
+        check("case", case, CutCase | None, "what make_case gave")
         self.trace = trace
         self.cuts: tuple[Cut, ...] = () if case is None else tuple(_cuts(case))
         """What each strategy makes of the reply, wrong ones first; empty without a reply."""
@@ -86,11 +84,14 @@ class EchoView(Result):
 
         Raises:
             EncodeError: the prompt is not text a tokenizer can take.
+            TokenIdError: an id of ``reply`` is outside the vocabulary.
             TokenizerLoadError: ``tokenizer`` is none.
+            ViewError: ``reply`` is neither text nor a list of token ids.
         """
         reader = as_tokenizer(tokenizer)
+        need = "a text or a flat list of token ids"
+        output_ids = reader.encode(reply) if isinstance(reply, str) else token_ids("reply", reply, need)
         trace = trace_echo(reader, prompt, **options)
-        output_ids = reader.encode(reply) if isinstance(reply, str) else list(reply)
         chat = prompt if isinstance(prompt, AbstractChatPrompt) else None
         return cls(trace, make_case(reader, trace.token_ids, output_ids, prompt_text=trace.prompt, prompt=chat))
 

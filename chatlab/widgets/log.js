@@ -272,6 +272,11 @@ function statusOf(message, busy) {
   return (WHY[message.finish] ?? message.finish) + tokens + seconds;
 }
 
+/** Let a button do nothing for now. The attribute `disabled` would take the focus away, and with it Esc. */
+function setOff(button, isOff) {
+  button.setAttribute("aria-disabled", isOff);
+}
+
 /** A button that stops when it is pressed: by the release, text that grows may have pushed it from under the pointer. */
 function createStop(stop) {
   return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick: stop }, "Stop");

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from chatlab.errors import ViewError
+from chatlab.streaming.stream import TextStream
 
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
@@ -31,8 +32,12 @@ class Sink(Protocol):
 class Playback:
     """Read a source in a thread and feed it to sinks; wait with ``await`` in a cell, or with :meth:`wait`.
 
-    The thread and an event are the one pair with which a Stop button works while a cell waits and the kernel can
-    run other cells meanwhile. An interrupt of the waiting cell stops the stream too; what came stays in the sinks.
+    **Law.** The end always comes, and once: each sink gets one ``finish`` and after it nothing, whatever the source
+    does (ends, raises, hangs in a step and is stopped) and whatever another sink does. :meth:`stop` does not wait for
+    the source, so a chat can go on, or be cleared, at once.
+
+    The thread is what lets a Stop button work while a cell waits and the kernel run other cells meanwhile. An
+    interrupt of the waiting cell stops the stream too; what came stays in the sinks.
     """
 
     def __init__(self, source: Source, *sinks: Sink, result: Callable[[], Any] | None = None) -> None:
@@ -40,12 +45,13 @@ class Playback:
         self._source = source
         self._make_result = result
         self._sinks = sinks
-        self._stopped = threading.Event()
+        self._feeding = threading.RLock()  # a sink may stop the stream that feeds it
         self._done = threading.Event()
         self.finish_reason: str | None = None
         self.error: BaseException | None = None
         """What the source raised."""
         self._chunks: list[str] = []
+        self._started = time.monotonic()
         threading.Thread(target=self._run, name="chatlab-playback", daemon=True).start()
 
     def __repr__(self) -> str:
@@ -65,10 +71,17 @@ class Playback:
         return self._done.is_set()
 
     def stop(self) -> None:
-        """End the stream, from any thread; returns at once."""
-        self._stopped.set()
-        if hasattr(self._source, "stop"):
-            self._source.stop()  # an engine that has not said its first token must hear it too
+        """End the stream here and now, from any thread: the sinks have the end when this returns.
+
+        A source in the midst of a step hears it when the step is over; what it says then is dropped.
+        """
+        with self._feeding:
+            if self.finish_reason is not None:
+                return
+            try:
+                self._end(self._cut())
+            except Exception as raised:  # a prompt class of the user's may raise when its reply is filled
+                self._end("error", raised)
 
     def finished(self, timeout: float | None = None) -> bool:
         """Wait until the last sink has the end, ``timeout`` seconds at most; tell whether it has."""
@@ -80,7 +93,7 @@ class Playback:
             while not self._done.wait(_POLL_S):  # one long wait would not hear the interrupt
                 pass
         except BaseException:
-            self._end_now()
+            self.stop()  # so that the partial text stands before the traceback
             raise
         return self.result()
 
@@ -92,7 +105,7 @@ class Playback:
             while not self._done.is_set():  # a sleeping loop would not hear the kernel's interrupt
                 await asyncio.sleep(_POLL_S)
         except BaseException:  # the cell was interrupted, or its task cancelled
-            self._end_now()
+            self.stop()
             raise
         return self.result()
 
@@ -106,26 +119,15 @@ class Playback:
             raise self.error
         if self._make_result is not None:
             return self._make_result()
-        return self._source.result() if hasattr(self._source, "result") else self.text
-
-    def _end_now(self) -> None:
-        self.stop()
-        self.finished(1.0)  # so that the partial text stands before the traceback
+        return self._source.whole() if isinstance(self._source, TextStream) else self.text
 
     def _run(self) -> None:
-        started = time.monotonic()
         try:
-            self.finish_reason = self._read()
+            finish_reason = self._read()
         except BaseException as raised:
-            self.finish_reason, self.error = "error", raised
-        error = "" if self.error is None else f"{type(self.error).__name__}: {self.error}"
-        try:
-            for sink in self._sinks:
-                sink.finish(self.finish_reason, error=error, seconds=time.monotonic() - started)
-        except Exception as raised:  # whoever waits must hear of it
-            self.error = self.error or raised
-        finally:
-            self._done.set()
+            self._end("error", raised)
+        else:
+            self._end(finish_reason)
 
     def _read(self) -> str:
         finish_reason = "eos"
@@ -136,13 +138,45 @@ class Playback:
                         f"a view shows text or the deltas of chatlab.stream, not {type(new).__name__}: give it each "
                         "item's text, as in view.follow(item.text for item in source)"
                     )
-                for sink in self._sinks:
-                    sink.put(new)
-                self._chunks.append(new if isinstance(new, str) else new.text)
+                with self._feeding:
+                    if self.finish_reason is not None:  # stopped meanwhile
+                        break
+                    self._put(new)
                 finish_reason = getattr(new, "finish_reason", None) or finish_reason
-                if self._stopped.is_set() and not hasattr(self._source, "stop"):
-                    return "cancelled"
         finally:
             if hasattr(self._source, "close"):
                 self._source.close()
         return finish_reason
+
+    def _cut(self) -> str:
+        """End the source where that can be done, take what its buffer held back, and tell why it ended."""
+        if not isinstance(self._source, TextStream):
+            return "cancelled"
+        self._source.close()
+        if rest := self._source.text[len(self.text) :]:
+            self._put(rest)
+        return self._source.whole().finish_reason
+
+    def _put(self, new: str | Delta) -> None:
+        self._chunks.append(new if isinstance(new, str) else new.text)
+        for sink in self._sinks:
+            if self.finish_reason is None:  # a sink before it may have stopped the stream
+                sink.put(new)
+
+    def _end(self, finish_reason: str, error: BaseException | None = None) -> None:
+        with self._feeding:
+            if self.finish_reason is not None:
+                return
+            self.finish_reason, self.error = finish_reason, error
+            words = "" if error is None else f"{type(error).__name__}: {error}"
+            try:
+                for sink in self._sinks:
+                    self._finish(sink, finish_reason, words)
+            finally:
+                self._done.set()
+
+    def _finish(self, sink: Sink, finish_reason: str, error: str) -> None:
+        try:
+            sink.finish(finish_reason, error=error, seconds=time.monotonic() - self._started)
+        except Exception as raised:  # the other sinks need their end, and whoever waits must hear of this one
+            self.error = self.error or raised

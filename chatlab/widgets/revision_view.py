@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.errors import RevisionCompareError, ViewError
+from chatlab.errors import RevisionCompareError
 from chatlab.results import Result
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.explain import Explanation
+from chatlab.widgets.arguments import check
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,16 +30,14 @@ class RevisionView(Result):
 
     Raises:
         RevisionCompareError: there is no such probe, or the comparison was read from a file, which has no probes.
-        ViewError: ``comparison`` is none.
+        ViewError: ``comparison`` is none, or ``probe`` no text.
     """
 
     title = "Two revisions"
 
     def __init__(self, comparison: Comparison, probe: str | None = None) -> None:
-        if not isinstance(comparison, Comparison):
-            raise ViewError(
-                f"a {type(comparison).__name__} is no comparison: RevisionView(compare_revisions(before, after))"
-            )
+        check("comparison", comparison, Comparison, "what compare_revisions(before, after) gave")
+        check("probe", probe, str | None, "a label, one of .probe_labels")
         self.comparison = comparison
         self.explanation: Explanation | None = None
         """The probe that is drawn; ``None`` when none changed, or for a comparison read from a file."""

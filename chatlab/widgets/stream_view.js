@@ -4,15 +4,17 @@ function render({ model, el }) {
   const log = createLog(model, model.get("label"));
   const status = make("span", { class: "cl-status", role: "status" });
   const stop = () => {
+    if (!log.running()) return;
     model.send({ kind: "stop" });
     status.textContent = "stopping\u2026";
   };
   const stopButton = createStop(stop);
+  stopButton.addEventListener("click", () => stopButton.focus()); // not every browser does it, and Esc is heard here
   const show = createSwitch(model, "show-" + Math.random());
   const copy = createCopy(() => log.last()?.pre, (words) => { status.textContent = words; });
   const onKey = (event) => { if (event.key === "Escape" && log.running()) { event.stopPropagation(); stop(); } };
   const draw = () => {
-    stopButton.disabled = !log.running();
+    setOff(stopButton, !log.running());
     status.textContent = statusOf(log.last(), "streaming");
   };
   log.watch(draw);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import anywidget
 import traitlets
@@ -14,6 +14,7 @@ from chatlab.buffering.scanner import Replacements
 from chatlab.errors import ChatBusy, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.results import Bundle
+from chatlab.widgets.arguments import check, check_choice, check_searched, check_seconds, token_ids
 from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
 from chatlab.widgets.playback import Playback, Source
@@ -22,6 +23,7 @@ from chatlab.widgets.saved_text import SavedText
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
 
+Show = Literal["text", "tokens", "buffer"]
 FLUSH_S = 0.03
 """Seconds between two messages to the browser: smooth to the eye, and far below the server's rate limit."""
 FIRST_FULL_S = 0.25
@@ -37,21 +39,24 @@ class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
     while a busy kernel cannot answer, whole texts go out unasked, each after twice the time of the one before.
     """
 
-    show = traitlets.Enum(["text", "tokens", "buffer"], "text").tag(sync=True)
+    show = traitlets.Enum(get_args(Show), "text").tag(sync=True)
     """``text``; ``tokens`` as chips with ids and probabilities; ``buffer``: what is held back and why."""
     label = traitlets.Unicode("Reply").tag(sync=True)
     """What a screen reader calls the text."""
 
     _css = asset("log.css")
 
-    def __init__(self, *, show: str = "text", flush_s: float = FLUSH_S, **traits: Any) -> None:
+    def __init__(self, *, show: Show = "text", label: str, flush_s: float = FLUSH_S, **traits: Any) -> None:
+        check_choice("show", show, Show)
+        check("label", label, str, "a text")
+        check_seconds("flush_s", flush_s)
         self._texts: dict[int, LiveText] = {}
         self._next_id = 0
         self._sending = threading.RLock()  # messages go out in the order of their offsets
         self._flusher: threading.Thread | None = None
         self._flush_s = flush_s
         self._began = self._next_full = 0.0
-        super().__init__(show=show, **traits)
+        super().__init__(show=show, label=label, **traits)
         _hear_where_the_page_speaks(self.comm)
         self.on_msg(self._on_message)
 
@@ -176,6 +181,10 @@ class StreamView(LiveLog):
             those of ``chatlab.stream``.
         stops: its stop strings.
         special_ids: ids that it never shows.
+
+    Raises:
+        BufferingError: one of ``replacements`` is no pair, or one of ``stops`` no text.
+        ViewError: an argument is of another type than its name says.
     """
 
     _esm = asset("log.js", "stream_view.js")
@@ -183,7 +192,7 @@ class StreamView(LiveLog):
     def __init__(
         self,
         *,
-        show: str = "text",
+        show: Show = "text",
         label: str = "Reply",
         replace: bool = True,
         flush_s: float = FLUSH_S,
@@ -191,6 +200,8 @@ class StreamView(LiveLog):
         stops: Iterable[str] = (),
         special_ids: Collection[int] = (),
     ) -> None:
+        check_searched(replacements, stops)
+        special_ids = frozenset(token_ids("special_ids", special_ids))
         super().__init__(show=show, label=label, flush_s=flush_s)
         self._replace = replace
         self._stopped = threading.Event()

@@ -35,7 +35,7 @@ async ({ source, css, traits }) => {
   await addView();
 }
 """
-TRAITS = ("show", "label", "settings")
+TRAITS = ("show", "label", "settings", "defaults")
 
 
 class Bare:

@@ -79,6 +79,23 @@ def test_send_watch_stop_while_the_kernel_stays_free(notebook: Callable[..., Not
     assert "stopped, the text so far is kept" in html
 
 
+def test_escape_stops_after_any_button(notebook: Callable[..., Notebook]) -> None:
+    """JupyterLab takes the focus for itself wherever a view lets it go."""
+    book = notebook("keys", CHAT.replace('[words, "Fine 世界."]', "words"))
+    book.run_cell(0)
+    book.page.wait_for_selector(".cl-box")
+    book.page.fill(".cl-box", "Hi")
+    for button in (".cl-send", ".cl-again"):
+        book.page.click(button)
+        book.page.wait_for_selector(".cl-stop[aria-disabled=false]")
+        wait_for_length(book, 20)
+        book.page.keyboard.press("Escape")
+        book.wait_for_text(STATUS, "stopped")
+    book.page.click(".cl-clear")
+    book.page.wait_for_function("document.querySelectorAll('.cl-message').length === 0")
+    assert book.page.evaluate("document.activeElement.className") == "cl-box"
+
+
 def test_an_awaited_ask_is_replaced_by_its_static_form(notebook: Callable[..., Notebook]) -> None:
     book = notebook("ask", CHAT.replace("\nchat\n", ""),
                     "reply = await chat.ask('Hi')", "print(reply.finish_reason, len(reply.text))")  # fmt: skip

@@ -110,6 +110,25 @@ def test_stop_is_there_before_the_first_token_and_escape_stops_too(bare: Callabl
     assert "stopped" in two.page.text_content(".cl-status")
 
 
+@pytest.mark.parametrize("press", ["click", "Enter", "Space"])
+def test_the_stop_button_keeps_the_focus_when_it_can_do_nothing_more(bare: Callable[..., Bare], press: str) -> None:
+    one = bare()
+    if press == "click":
+        one.page.click(".cl-stop")
+    else:
+        one.page.press(".cl-stop", press)
+    one.exchange()
+    assert one.widget.stopped
+    one.widget.finish("cancelled")
+    one.exchange()
+    assert one.page.is_disabled(".cl-stop")
+    assert one.page.evaluate("document.activeElement.className") == "cl-stop"
+    one.page.keyboard.press("Enter")
+    one.page.keyboard.press("Escape")
+    assert one.page.evaluate("model.sent.length") == 0
+    assert "stopped" in one.page.text_content(".cl-status")
+
+
 def test_a_closed_view_listens_no_more(bare: Callable[..., Bare]) -> None:
     one = bare()
     one.page.evaluate("views[0].close()")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
+import pytest
 from rich.console import Console
+from rich.text import Text
 
 from chatlab.engines.sampling import SamplingParams
-from chatlab.streaming.terminal import chat_in_terminal
+from chatlab.streaming.terminal import _drawn, chat_in_terminal
 from chatlab.testing import ScriptedEngine
 from tests.streaming.test_stream import asked
 
@@ -46,11 +49,24 @@ def test_turns_build_one_dialogue() -> None:
     assert "Hello!\n" in screen
 
 
-def test_an_interrupt_stops_the_answer_and_not_the_program() -> None:
+def test_an_interrupt_stops_the_answer_and_not_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = ScriptedEngine(["a" * 200, "second"], delay=0.01)
-    main = threading.main_thread().ident
-    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
-    prompt, results, screen = talk(engine, ["Hi", KeyboardInterrupt(), "More"])
+    interrupt = threading.Thread(target=signal.pthread_kill, args=(threading.main_thread().ident, signal.SIGINT))
+
+    def drawn(*args: Any) -> Text:
+        if interrupt.ident is None:
+            engine.delay = 60  # the first words are out, and the next ones do not come before the interrupt
+            interrupt.start()
+        return _drawn(*args)
+
+    def lines() -> Iterator[str | BaseException]:
+        yield "Hi"
+        engine.delay = 0
+        yield KeyboardInterrupt()
+        yield "More"
+
+    monkeypatch.setattr("chatlab.streaming.terminal._drawn", drawn)
+    prompt, results, screen = talk(engine, lines())
     assert [result.finish_reason for result in results] == ["cancelled", "eos"]
     assert 0 < len(results[0].text) < 200
     assert [c.message for c in prompt.get_history()] == ["Hi", results[0].text, "More", "second"]

@@ -11,9 +11,10 @@ import pytest
 
 from chatlab import ChatPromptMetaLlamaLlama2Chat
 from chatlab.engines.engine import Engine
+from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatBusy, EngineError, RoleOrderError, SamplingError
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
-from chatlab.widgets.chat_panel import ChatPanel
+from chatlab.widgets.chat_panel import SETTINGS, ChatPanel
 
 
 @pytest.fixture
@@ -137,6 +138,17 @@ def test_a_refused_setting_changes_nothing_and_gives_the_text_back(sent: list[An
     assert sent[-1]["text"] == "Hi"
     assert chat.transcript.messages == ()
     assert chat.prompt.get_history() == []
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_emptied_or_absent_control_is_the_default(sent: list[Any], name: str) -> None:
+    begin = {"temperature": 0.3, "top_p": 0.5, "top_k": 3, "max_new_tokens": 5, "seed": 7}
+    chat = panel("x", min_p=0.1, **begin)
+    absent = {key: value for key, value in chat.settings.items() if key != name}
+    for settings in (chat.settings | {name: None}, absent):
+        chat.settings = settings
+        assert chat.params == SamplingParams(**begin | {name: getattr(SamplingParams(), name)}, min_p=0.1)
+        assert chat.ask_sync("Hi", view=False).text == "x"
 
 
 def test_regenerate_answers_the_last_question_again(sent: list[Any]) -> None:

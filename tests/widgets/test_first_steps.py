@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from chatlab import (
     ChatPanel,
@@ -18,13 +20,18 @@ from chatlab import (
     SamplingParams,
     StreamView,
     astream,
+    compare_revisions,
     stream,
+    trace_echo,
 )
+from chatlab.embedded import tokenizer_path
 from chatlab.errors import ChatBusy, SamplingError, ViewError
 from chatlab.testing import ScriptedEngine
-from chatlab.widgets.drift_explorer import DriftExplorer
+from chatlab.widgets.drift_explorer import COLUMNS, DriftExplorer
 
 ENGINE = ScriptedEngine(["Yes.", "No."])
+TRACE = trace_echo(ENGINE.tokenizer, "a")
+COMPARISON = compare_revisions(tokenizer_path("phi3-style/before"), tokenizer_path("phi3-style/after"))
 
 
 def endless() -> Iterator[str]:
@@ -35,17 +42,37 @@ def endless() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("make", "way_out"),
     [
-        (lambda: EchoView("a prompt"), r"a str is no trace: EchoView\(trace_echo\(tokenizer, prompt\)\)"),
-        (lambda: RevisionView(Path("a"), Path("b")), r"RevisionView\(compare_revisions\(before, after\)\)"),
+        (lambda: EchoView("a prompt"), r"trace must be .*EchoView\(trace_echo\(tokenizer, prompt\)\).* not str"),
+        (lambda: EchoView(TRACE, "a reply"), "case must be what make_case gave, not str"),
+        (lambda: EchoView.of_reply(ENGINE.tokenizer, "a", None), "reply must be a text or .* token ids, not None"),
+        (lambda: EchoView.of_reply(ENGINE.tokenizer, "a", 5), "reply must be .* not int"),
+        (lambda: EchoView.of_reply(ENGINE.tokenizer, "a", b"x"), "reply must be .* not bytes"),
+        (lambda: EchoView.of_reply(ENGINE.tokenizer, "a", [1, "x"]), "reply must be .* no integer"),
+        (lambda: EchoView.of_reply(ENGINE.tokenizer, "a", [[1, 2]]), "reply must be a text or a flat list"),
+        (lambda: RevisionView(Path("a"), Path("b")), r"comparison must be .*compare_revisions\(before, after\)"),
+        (lambda: RevisionView(COMPARISON, ["chat/answered-1"]), "probe must be a label, .* not list"),
         (lambda: DriftExplorer({}), "give what measure_drift"),
-        (lambda: DriftExplorer("frame.csv"), "'tokenizer' is a str, and no table of measure_drift"),
-        (lambda: DriftExplorer({"mine": pd.DataFrame({"a": [1]})}), "'mine' is a DataFrame, and no table"),
-        (lambda: ChatPanel("model"), r"a str is no engine: LocalEngine\(load_model\(path\)"),
-        (
-            lambda: ChatPanel(ENGINE, ChatPromptMetaLlamaLlama2Chat),
-            r"is a class: give ChatPromptMetaLlamaLlama2Chat\(\)",
-        ),
-        (lambda: ChatPanel(ENGINE, "You are"), "a str is no prompt class instance"),
+        (lambda: DriftExplorer("frame.csv"), "the table 'tokenizer' must be what measure_drift gave, not str"),
+        (lambda: DriftExplorer(pd.DataFrame), "not the class DataFrame itself"),
+        (lambda: DriftExplorer({"mine": pd.DataFrame({"turn": [1]})}), "'mine' is none of .* no column dialogue, "),
+        (lambda: DriftExplorer(pd.DataFrame({c: ["x"] for c in COLUMNS})), "whole numbers in its column turn"),
+        (lambda: ChatPanel("model"), r"engine must be an engine, such as LocalEngine\(load_model\(path\).* not str"),
+        (lambda: ChatPanel(ScriptedEngine), "not the class ScriptedEngine itself"),
+        (lambda: ChatPanel(ENGINE, ChatPromptMetaLlamaLlama2Chat), r"prompt must be .*called with \(\), not the class"),
+        (lambda: ChatPanel(ENGINE, "You are"), "prompt must be an object of a prompt class.* not str"),
+        (lambda: ChatPanel(ENGINE, params={"top_k": 1}), "params must be a SamplingParams, .* not dict"),
+        (lambda: ChatPanel(ENGINE, system_prompt=5), "system_prompt must be a text, not int"),
+        (lambda: ChatPanel(ENGINE, replacements=5), "replacements must be a list of .* not int"),
+        (lambda: ChatPanel(ENGINE, show="chips"), "show must be one of 'text', 'tokens', 'buffer', not 'chips'"),
+        (lambda: ChatPanel(ENGINE, flush_s="fast"), "flush_s must be a number of seconds above 0, not 'fast'"),
+        (lambda: StreamView(show=["text"]), "show must be one of 'text'"),
+        (lambda: StreamView(label=None), "label must be a text, not None"),
+        (lambda: StreamView(flush_s=0), "flush_s must be a number of seconds above 0, not 0"),
+        (lambda: StreamView(flush_s=float("nan")), "flush_s must be a number of seconds above 0"),
+        (lambda: StreamView(replacements=None), "replacements must be a list of .* not None"),
+        (lambda: StreamView(stops=5), "stops must be a list of strings, not int"),
+        (lambda: StreamView(special_ids=2), "special_ids must be a list of token ids, not int"),
+        (lambda: StreamView(special_ids=["</s>"]), "special_ids must be a list of token ids, and holds"),
         (lambda: StreamView().follow(42), "give chatlab.stream"),
     ],
 )
@@ -77,6 +104,15 @@ def test_a_view_follows_one_stream_at_a_time_and_one_in_all() -> None:
     with pytest.raises(ViewError, match=r"new StreamView\(\)"):
         view.follow(["b"])
     assert (view.text, view.finish_reason, set(text)) == (text, "cancelled", {"x"})
+
+
+def test_a_reply_may_be_any_sequence_of_integers() -> None:
+    views = [
+        EchoView.of_reply(ENGINE.tokenizer, "a", reply)
+        for reply in ("hi", [104, 105], np.array([104, 105]), torch.tensor([104, 105]))
+    ]
+    assert len({view.html() for view in views}) == 1
+    assert views[0].cuts[0].reply == "hi"
 
 
 def test_an_unknown_keyword_names_the_view() -> None:

@@ -98,7 +98,7 @@ def test_stop_ends_a_plain_generator_and_closes_it(sent: list[dict[str, Any]]) -
     time.sleep(0.05)
     view.stop()
     text = playback.wait()
-    assert closed.is_set()
+    assert closed.wait(10)
     assert view.finish_reason == "cancelled"
     assert text == view.text
 
