@@ -188,8 +188,8 @@ def trace_echo(
     text = prompt_text(prompt) if isinstance(prompt, AbstractChatPrompt) else prompt
     if not isinstance(text, str):
         raise EncodeError(f"a prompt is a str or a prompt class instance, not {type(prompt).__name__}")
-    if keep.step not in (None, 1):
-        raise TokenIdError(f"keep cuts ids off at the ends, as slice(start, end) does: it has no step {keep.step!r}")
+    if not isinstance(keep, slice) or keep.step not in (None, 1):
+        raise TokenIdError(f"keep cuts ids off at the ends and is a slice(start, end), not {keep!r}")
     reading = read(reader, text, add=add_special_tokens, skip=skip_special_tokens, keep=keep)
     laboratory = Laboratory(
         tokenizer=reader, prompt=text, add=add_special_tokens, skip=skip_special_tokens, keep=keep, reading=reading
