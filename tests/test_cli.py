@@ -144,6 +144,29 @@ def test_an_error_is_one_line_with_the_way_out_and_exit_code_two(arguments: list
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nope"],
+        ["compare"],
+        ["compare", LEGACY, LEGACY, "--format", "xml"],
+        ["compare", LEGACY, LEGACY, "--nope"],
+        ["check", "--format", "xml"],
+        ["check", "a", "b"],
+        ["lock"],
+        ["drift", "--trace", "x"],
+        ["trace", LEGACY, "x", "--loader", "foo"],
+    ],
+)
+def test_a_wrong_call_is_never_taken_for_a_verdict(arguments: list[str]) -> None:
+    """1 is BREAKING and 2 is MAJOR: a typing error in a pipeline must be neither."""
+    run = chatlab(*arguments)
+    assert run.exit_code == 3
+    assert "Usage" in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr
+
+
 def test_a_plain_folder_has_no_revisions(tmp_path: Path) -> None:
     shutil.copytree(LEGACY, tmp_path / "copy")
     run = chatlab("drift", str(tmp_path / "copy"), "--revision", "main")

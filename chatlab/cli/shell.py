@@ -4,20 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperGroup
 
 from chatlab.errors import ChatlabError
 from chatlab.tokenizers.interface import Tokenizer
 
 EXACT, DRIFT, ERROR = 0, 1, 2
 """Exit codes of ``drift`` and ``trace``."""
+USAGE = 3
+"""Exit code of every command that was called wrongly: typer's own 2 would read as MAJOR in ``compare`` and ``check``."""
+
+UsageError: Any = typer.BadParameter.__base__
+"""What typer raises for a wrong call; it has no public name there."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands, with our exit code for a wrong call."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the arguments of the group."""
+        with _usage_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the arguments of a command and run it."""
+        with _usage_errors():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        error.exit_code = USAGE
+        raise
+
 
 app = typer.Typer(
+    cls=Commands,
     help="See where a chat model's echo differs from its prompt, why, since when, and what to do.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
