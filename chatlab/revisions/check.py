@@ -16,7 +16,7 @@ from chatlab.revisions.lock import comparison_with, entry_of
 from chatlab.revisions.lockfile import DEFAULT, Entry, read_lock
 from chatlab.revisions.report import COLOURS, md, visible
 from chatlab.revisions.severity import COULD_NOT_COMPARE, Severity
-from chatlab.revisions.snapshot import snapshot
+from chatlab.revisions.snapshot import take
 from chatlab.tokenizers.hub import Hub
 from chatlab.tokenizers.source import is_tokenizer_file, resolve
 
@@ -183,13 +183,17 @@ def check(alias: str | None = None, *, path: str | Path = DEFAULT, online: bool 
 def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResult:
     """Check one entry; what prevents a verdict is told in ``error``."""
     try:
+        if "error" in entry.components:
+            raise LockError(f"it did not load when it was locked: lock {entry.alias} anew with --update")
         source = entry.source(root, offline=not online)
-        taken = snapshot(source, [entry.loader], prompts=entry.prompts, options=entry.options)
+        taken = take(source, [entry.loader], prompts=entry.prompts, options=entry.options)
         now = entry_of(entry.alias, source, taken, root, entry.roles)
     except ChatlabError as error:
         return CheckResult(alias=entry.alias, severity=Severity.NONE, lines=(), error=str(error))
     found = differences_of(entry, now)
     severity, lines, upstream = found.severity, found.lines, None
+    if not taken.loads(entry.loader):
+        lines = (f"does not load with {entry.loader}: {taken.view()['error']}", *lines)
     if online and entry.kind == "hub":
         moved, more, upstream = _online(entry)
         severity, lines = max(severity, moved), (*lines, *more)

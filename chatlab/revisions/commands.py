@@ -82,7 +82,7 @@ def compare_command(
         if explain is not None and hasattr(result, "explain"):
             screen.print(Text(result.explain(explain).to_text()))
     except (ChatlabError, OSError) as error:
-        _say_error(screen, error)
+        _say_error(screen, "compare", error)
         return COULD_NOT_COMPARE
     return int(result.exit_code)
 
@@ -116,7 +116,7 @@ def lock_command(
             update=update,
         )
     except (ChatlabError, OSError) as error:
-        _say_error(screen, error)
+        _say_error(screen, "lock", error)
         return COULD_NOT_COMPARE
     at = f" at {entry.revision}" if entry.revision else ""
     screen.print(
@@ -149,7 +149,7 @@ def check_command(
         results = check(alias, path=path, online=online)
         write_report(results, format, out, screen)
     except (ChatlabError, OSError) as error:
-        _say_error(screen, error)
+        _say_error(screen, "check", error)
         return COULD_NOT_COMPARE
     return results.exit_code
 
@@ -209,5 +209,5 @@ def _split(spec: str) -> tuple[str, str]:
     return source, revision
 
 
-def _say_error(screen: Console, error: Exception) -> None:
-    screen.print(Text(f"could not compare: {visible(str(error))}", style="red"))
+def _say_error(screen: Console, verb: str, error: Exception) -> None:
+    screen.print(Text(f"could not {verb}: {visible(str(error))}", style="red"))

@@ -19,7 +19,7 @@ from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.recorder import file_tokens
 from chatlab.revisions.severity import Severity
 from chatlab.revisions.shadowing import shadowing
-from chatlab.revisions.snapshot import Snapshot, snapshot
+from chatlab.revisions.snapshot import Snapshot, require_loading, take
 from chatlab.revisions.structure import FileChange, file_changes
 from chatlab.revisions.templates import same_meaning, template_diff, template_variables
 from chatlab.tokenizers.load import chosen_by_name
@@ -51,18 +51,16 @@ def compare_revisions(
 
     Raises:
         RevisionCompareError: the snapshots were taken with other probes, or share no loader.
-        TokenizerLoadError: a source does not resolve.
+        TokenizerLoadError: a source does not resolve, or neither side loads.
     """
     sources = [s if isinstance(s, Snapshot | Source) else resolve(s) for s in (before, after)]
-    loaders = None if loader is None or loader in ("auto", "raw", "sentencepiece") else [loader]
-    first, second = (snapshot(s, loaders, prompts=prompts, options=options, cache=cache) for s in sources)
+    loaders = [] if loader is None or loader in ("auto", "raw", "sentencepiece") else [loader]
+    first, second = (take(s, loaders, prompts=prompts, options=options, cache=cache) for s in sources)
     # Each side is probed with the other's added tokens too, or a token that only one side knows would go untested.
     tokens = [set(file_tokens(dict(s.record["documents"]))) & set(s.record["tokens"]) for s in (first, second)]
     if not isinstance(before, Snapshot) and not isinstance(after, Snapshot) and tokens[0] != tokens[1]:
         also = sorted(tokens[0] | tokens[1])
-        first, second = (
-            snapshot(s, loaders, prompts=prompts, also=also, options=options, cache=cache) for s in sources
-        )
+        first, second = (take(s, loaders, prompts=prompts, also=also, options=options, cache=cache) for s in sources)
     notes = [f"{s.name}: {warning}" for s in sources if isinstance(s, Source) for warning in s.warnings]
     notes += [
         f"{s.repo_id}: by that name transformers takes PreTrainedTokenizerFast; a folder, as here, gets the class of its config"
@@ -86,6 +84,7 @@ def compare_snapshots(
 
     Raises:
         RevisionCompareError: they were taken with other probes, or share no loader.
+        TokenizerLoadError: neither side loads.
     """
     a, b = before.record, after.record
     if (a["corpus"], a["prompts"]) != (b["corpus"], b["prompts"]):
@@ -93,11 +92,17 @@ def compare_snapshots(
             "the two snapshots were taken with other probes: take both anew with this version and the same prompts"
         )
     shared = [name for name in a["loaders"] if name in b["loaders"]]
-    loader = loader or next(iter(shared), "auto")
+    sides, asked = (before, after), loader
+    # What loads on neither side tells nothing, and "nothing differs" would be a lie.
+    heard = (name for name in shared if any(s.loads(name) for s in sides))
+    loader = asked or next(heard, next(iter(shared), "auto"))
     if loader not in shared:
         raise RevisionCompareError(
             f"no common view of the {loader} loader: {before.name} has {before.loaders}, {after.name} has {after.loaders}"
         )
+    require_loading(sides, [loader])
+    unheard = [] if asked else shared[: shared.index(loader)]
+    notes = [*notes, *(f"the {name} loader loads neither side: {after.view(name)['error']}" for name in unheard)]
     e = effects(a, b, loader)
     changes = file_changes(dict(a), dict(b))
     found = _findings(before, after, changes, e, loader)

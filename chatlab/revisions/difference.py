@@ -10,7 +10,6 @@ from chatlab.revisions.report import short
 from chatlab.revisions.severity import Severity
 
 COMPONENT_SEVERITY = {
-    "error": Severity.BREAKING,
     "stop_ids": Severity.BREAKING,
     "renders_plain": Severity.BREAKING,
     "renders_edge": Severity.MAJOR,
@@ -46,13 +45,21 @@ def differences_of(old: Entry, new: Entry) -> Difference:
             found.append(
                 (Severity.INFO, f"{name}: {old.versions.get(name) or 'absent'} → {new.versions.get(name) or 'absent'}")
             )
-    for name in sorted(old.components.keys() | new.components.keys()):
-        if old.components.get(name) != new.components.get(name):
-            found.append((COMPONENT_SEVERITY.get(name, Severity.MAJOR_LATENT), f"{name.replace('_', ' ')} differs"))
-    found += _families(old, new)
+    if "error" in new.components:
+        found.append((Severity.BREAKING, "no part of it can be compared"))
+    else:
+        found += [*_components(old, new), *_families(old, new)]
     return Difference(
         severity=max((s for s, _ in found), default=Severity.NONE), lines=tuple(line for _, line in found)
     )
+
+
+def _components(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
+    return [
+        (COMPONENT_SEVERITY.get(name, Severity.MAJOR_LATENT), f"{name.replace('_', ' ')} differs")
+        for name in sorted(old.components.keys() | new.components.keys())
+        if old.components.get(name) != new.components.get(name)
+    ]
 
 
 def _families(old: Entry, new: Entry) -> list[tuple[Severity, str]]:

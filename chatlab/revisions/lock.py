@@ -57,7 +57,7 @@ def lock(
 
     Raises:
         LockError: the alias is locked already, or unknown to ``update``, or the folder lies outside.
-        TokenizerLoadError: the source does not resolve.
+        TokenizerLoadError: the source does not resolve, or does not load with that loader.
     """
     lock_path = Path(path)
     with editing(lock_path) as entries:
@@ -219,6 +219,7 @@ def comparison_with(entry: Entry, taken: Snapshot) -> Comparison | None:
     before = locked_snapshot(entry)
     if (
         before is None
+        or entry.loader not in before.loaders
         or before.record["corpus"] != taken.record["corpus"]
         or before.record["prompts"] != taken.record["prompts"]
     ):

@@ -318,8 +318,13 @@ class _Transformers(Loaded):
             kwargs["use_fast"] = False
         # AutoTokenizer would want the model's config, and another package to read it from the file.
         plain = transformers.PreTrainedTokenizerFast if gguf else transformers.AutoTokenizer
-        cls = plain if loader in ("auto", "slow") else getattr(transformers, loader)
+        cls = plain if loader in ("auto", "slow") else getattr(transformers, loader, None)
+        if cls is None or "Tokenizer" not in cls.__name__:
+            raise ValueError(f"{loader!r} is no loader: auto, slow, raw, sentencepiece or a tokenizer class")
         self.tokenizer = cls.from_pretrained(str(folder), local_files_only=True, **kwargs)
+        if len(self.tokenizer) <= len(self.tokenizer.all_special_tokens):
+            # transformers makes a tokenizer of a config alone; it reads every text as nothing.
+            raise ValueError("no vocabulary: a tokenizer.json, tokenizer.model or vocabulary file is missing")
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
         inputs = (text,) if pair is None else (text, pair)
@@ -414,7 +419,10 @@ class _SentencePiece(Loaded):
     """A SentencePiece model as its own library reads it: the reference for the others."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = sorted(folder.glob("*.model"))[0]
+        models = sorted(folder.glob("*.model"))
+        if not models:
+            raise FileNotFoundError("there is no .model file")
+        self.path = models[0]
         self.model = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
@@ -709,7 +717,7 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: the folder holds no tokenizer file.
     """
-    folder = Path(request["folder"])
+    folder = Path(request["folder"]).absolute()  # a short relative name could be part of any word of an error
     files = tokenizer_files(folder)
     if not files:
         raise FileNotFoundError(f"no tokenizer file in {folder}: expected tokenizer.json, tokenizer.model or the like")

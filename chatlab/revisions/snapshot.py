@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.errors import RevisionCompareError
+from chatlab.errors import RevisionCompareError, TokenizerLoadError
 from chatlab.files import write_whole
 from chatlab.results import Result
 from chatlab.revisions import recorder
@@ -75,6 +75,10 @@ class Snapshot(Result):
             )
         found: Mapping[str, Any] = self.record["views"][name]
         return found
+
+    def loads(self, loader: str) -> bool:
+        """Whether that loader was asked and made a tokenizer of the files."""
+        return "error" not in self.record["views"].get(loader, {"error": "not asked"})
 
     def __str__(self) -> str:
         files = f"{len(self.record['files'])} files, {len(self.view().get('probes', {}))} probes through {', '.join(self.loaders)}"
@@ -199,7 +203,40 @@ def snapshot(
     Raises:
         SourceNotFound: there is nothing, or no tokenizer file in it.
         RevisionError: the revision is absent, short or malformed.
+        TokenizerLoadError: a loader that was asked for does not load it, or none does.
     """
+    asked = [loader] if isinstance(loader, str) else list(loader or ())
+    taken = take(source, asked, revision=revision, prompts=prompts, also=also, options=options, cache=cache)
+    require_loading([taken], asked)
+    return taken
+
+
+def require_loading(taken: Sequence[Snapshot], asked: Sequence[str] = ()) -> None:
+    """Refuse to judge what does not load: the one rule of snapshot, compare, lock and check.
+
+    Each loader that was asked for must load some of the snapshots; where none was asked for, at least one loader must.
+
+    Raises:
+        TokenizerLoadError: none does; a verdict would be about nothing.
+    """
+    wanted = asked or list(dict.fromkeys(name for s in taken for name in s.loaders))
+    failed = [name for name in wanted if not any(s.loads(name) for s in taken)]
+    if failed and (asked or failed == wanted):
+        told = [f"{s.name} does not load with {failed[0]}: {s.view(failed[0])['error']}" for s in taken]
+        raise TokenizerLoadError("; ".join(dict.fromkeys(told)))
+
+
+def take(
+    source: str | Path | Source | Snapshot,
+    loaders: Sequence[str] = (),
+    *,
+    revision: str | None = None,
+    prompts: Sequence[str] = (),
+    also: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    cache: bool = True,
+) -> Snapshot:
+    """Return the snapshot of a source even where nothing loads it: the views then say why."""
     if isinstance(source, Snapshot):
         return source
     found = source if isinstance(source, Source) else resolve(source, revision)
@@ -209,8 +246,8 @@ def snapshot(
         "also": sorted(also),
         "options": dict(options or {}),
     }
-    if loader is not None:
-        request["loaders"] = [loader] if isinstance(loader, str) else list(loader)
+    if loaders:
+        request["loaders"] = list(loaders)
     record = recorded(found.folder, request, cache=cache)
     return Snapshot(label=found.name, revision=found.revision, record=record)
 

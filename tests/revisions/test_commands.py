@@ -54,6 +54,62 @@ def test_compare_exits_3_when_it_cannot_compare_and_says_why(console, arguments)
     assert "could not compare" in said(console)
 
 
+@pytest.mark.parametrize("after", [BEFORE, AFTER])
+@pytest.mark.parametrize("loader", ["foo", "pipeline", "LlamaTokenizerfast", "sentencepiece"])
+def test_a_loader_that_loads_neither_side_gives_no_verdict(console, after, loader):
+    """Equal sides would read as "nothing differs", and a BREAKING pair as latent."""
+    assert compare_command(BEFORE, after, loader=loader, console=console) == 3
+    assert "could not compare" in said(console)
+
+
+def broken(folder):
+    """A tokenizer.json that nothing reads."""
+    edit("tokenizer.json", lambda value: value.pop("model"))(folder)
+    return folder
+
+
+def test_two_folders_that_do_not_load_give_no_verdict_and_one_breaks(console, tmp_path):
+    one, two = (str(broken(copy_of("phi3-style/before", tmp_path / name))) for name in "ab")
+    assert compare_command(one, two, console=console) == 3
+    assert "a does not load with auto" in said(console).replace("\n", " ")
+    assert compare_command(BEFORE, one, console=console) == 1
+    assert compare_command(one, BEFORE, console=console) == 1
+
+
+def test_two_folders_of_settings_alone_give_no_verdict(console, tmp_path):
+    """transformers makes a tokenizer without a vocabulary of them, which reads every text as nothing."""
+    for name in "ab":
+        (copy_of("phi3-style/before", tmp_path / name) / "tokenizer.json").unlink()
+    assert compare_command(str(tmp_path / "a"), str(tmp_path / "b"), console=console) == 3
+
+
+def test_what_does_not_load_is_neither_locked_nor_as_locked(console, tmp_path):
+    folder, path = copy_of("phi3-style/before", tmp_path / "t"), tmp_path / "chatlab.lock"
+    assert lock_command("phi", str(folder), path=path, loader="foo", console=console) == 3
+    assert lock_command("phi", str(folder), path=path, loader="sentencepiece", console=console) == 3
+    assert said(console).startswith("could not lock: ")
+    assert "there is no .model file" in said(console)
+    assert not path.exists()
+    assert lock_command("phi", str(folder), path=path, console=console) == 0
+    broken(folder)
+    assert check_command(path=path, console=console) == 1
+    assert "does not load with auto" in said(console)
+    assert lock_command("phi", path=path, update=True, console=console) == 3
+    assert check_command("none", path=path, console=console) == 3
+    assert "could not check: " in said(console)
+
+
+def test_a_lock_of_what_did_not_load_gives_no_verdict(console, tmp_path):
+    """Former versions wrote such locks, and checked them as clean."""
+    folder, path = copy_of("phi3-style/before", tmp_path / "t"), tmp_path / "chatlab.lock"
+    lock_command("phi", str(folder), path=path, console=console)
+    data = json.loads(path.read_text())
+    data["entries"]["phi"]["components"] = {"error": "0" * 64}
+    path.write_text(json.dumps(data))
+    broken(folder)
+    assert check_command(path=path, console=console) == 3
+
+
 @pytest.mark.parametrize("format", ["rich", "markdown", "json", "html"])
 def test_a_report_is_written_whole_to_a_file(console, tmp_path, format):
     out = tmp_path / "report"

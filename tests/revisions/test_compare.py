@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import OutputError, RevisionCompareError
+from chatlab.errors import OutputError, RevisionCompareError, TokenizerLoadError
 from chatlab.revisions.compare import compare_revisions, compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.kinds import ChangeKind
@@ -235,3 +235,23 @@ def test_a_snapshot_that_cannot_be_written_leaves_nothing(phi3, tmp_path, monkey
     with pytest.raises(OutputError, match="No space left"):
         phi3.snapshots[0].save(tmp_path / "s.json")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("loader", ["nope", "sentencepiece", ["auto", "nope"]])
+def test_a_snapshot_holds_what_every_asked_loader_made_of_it(loader):
+    with pytest.raises(TokenizerLoadError, match="does not load with"):
+        snapshot(tokenizer_path("byte-bpe"), loader)
+
+
+def test_a_loader_that_loads_neither_side_leaves_the_verdict_to_the_next(tmp_path):
+    """With a damaged config AutoTokenizer reads nothing; servers that read tokenizer.json alone go on."""
+    folders = [copy_of("phi3-style/before", tmp_path / name) for name in "ab"]
+    setting("tokenizer.json", "added_tokens", 0, "rstrip", to=True)(folders[1])
+    for folder in folders:
+        (folder / "tokenizer_config.json").write_text("{")
+    c = compare_revisions(*folders)
+    assert c.loader == "raw"
+    assert c.severity is Severity.BREAKING
+    assert any(note.startswith("the auto loader loads neither side") for note in c.notes)
+    with pytest.raises(TokenizerLoadError):
+        compare_revisions(*folders, loader="auto")

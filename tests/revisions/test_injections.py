@@ -12,7 +12,7 @@ from chatlab.revisions import recorder
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import snapshot
+from chatlab.revisions.snapshot import snapshot, take
 from tests.revisions.injections import BASES, MAKERS, Injection, byte_only, copy_of, injections
 
 ALL = list(injections())
@@ -47,7 +47,7 @@ def sample(cases: list[Injection], wanted: int) -> list[Injection]:
 def compared(case: Injection, originals, tmp_path):
     folder = copy_of(case.base, tmp_path / "copy")
     case.apply(folder)
-    return compare_snapshots(originals[case.base], snapshot(folder, "auto", cache=False))
+    return compare_snapshots(originals[case.base], take(folder, ["auto"], cache=False))
 
 
 def test_the_injections_cover_every_kind_but_the_library_which_is_no_file():
