@@ -48,6 +48,8 @@ def advice(found: list[Finding], delimiters: list[Delimiter], before: Snapshot, 
         lines.append(f"Stay on revision={before.revision!r} until your prompts are tested.")
     else:
         lines.append("Keep a copy of the files you tested until your prompts are tested with the new ones.")
+    if e.exceeded[1]:
+        lines.append(f"Do not render the new chat template outside a process with limits: it {e.exceeded[1]}.")
     for delimiter in [d for d in delimiters if d.broken and d.written != d.token][:4]:
         lines.append(
             f"Parsers that look for {delimiter.echo_before!r} now find {delimiter.echo_after!r}: split on the id of {delimiter.token} instead."

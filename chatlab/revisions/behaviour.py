@@ -160,11 +160,16 @@ def compare_renders(a: View, b: View) -> list[RenderRow]:
     rows = []
     for label in sorted(before.keys() | after.keys()):
         old, new = before.get(label, {}), after.get(label, {})
-        texts = [c.get("text", c.get("render_error", "no template")) for c in (old, new)]
+        texts = [c.get("text", c.get("render_error", exceeded(c) or "no template")) for c in (old, new)]
         # Errors are compared by being errors: libraries word them differently.
         same = texts[0] == texts[1] or ("text" not in old and "text" not in new)
         rows.append(RenderRow(label=label, roles=(old or new)["roles"], same=same, before=texts[0], after=texts[1]))
     return rows
+
+
+def exceeded(row: View) -> str | None:
+    """Return which limit a chat template exceeded, of a view's template or of one render; ``None`` for an honest one."""
+    return f"exceeded {row['exceeded']}" if "exceeded" in row else None
 
 
 def prefix_breaks(view: View) -> list[str]:

@@ -194,6 +194,7 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
     severity, lines, upstream = found.severity, found.lines, None
     if not taken.loads(entry.loader):
         lines = (f"does not load with {entry.loader}: {taken.view()['error']}", *lines)
+    lines = (*taken.warnings, *lines)
     if online and entry.kind == "hub":
         moved, more, upstream = _online(entry)
         severity, lines = max(severity, moved), (*lines, *more)

@@ -101,6 +101,7 @@ def compare_snapshots(
             f"no common view of the {loader} loader: {before.name} has {before.loaders}, {after.name} has {after.loaders}"
         )
     require_loading(sides, [loader])
+    notes = [*notes, *(f"{s.name}: {warning}" for s in sides for warning in s.warnings)]
     unheard = [] if asked else shared[: shared.index(loader)]
     notes = [*notes, *(f"the {name} loader loads neither side: {after.view(name)['error']}" for name in unheard)]
     e = effects(a, b, loader)

@@ -14,6 +14,7 @@ from chatlab.revisions.behaviour import (
     bos_counts,
     compare_probes,
     compare_renders,
+    exceeded,
 )
 from chatlab.revisions.recorder import FLAGS, RESERVED
 from chatlab.revisions.structure import TableDiff, differences, merges_diff, vocabulary_diff
@@ -69,6 +70,8 @@ class Effects:
     specials: tuple[tuple[str, Any, Any], ...]
     settings: tuple[tuple[str, Any, Any], ...]
     template_differs: bool
+    exceeded: tuple[str | None, str | None]
+    """Which limit of the renders the chat template exceeded on each side."""
     renders: tuple[RenderRow, ...]
     probes: tuple[ProbeChange, ...]
     families: tuple[FamilyCount, ...]
@@ -139,6 +142,7 @@ def effects(a: Record, b: Record, loader: str) -> Effects:
         specials=_pairs(x.get("specials", {}), y.get("specials", {})),
         settings=_pairs(x.get("settings", {}), y.get("settings", {})),
         template_differs=x.get("template", {}).get("text") != y.get("template", {}).get("text"),
+        exceeded=(exceeded(x.get("template", {})), exceeded(y.get("template", {}))),
         renders=tuple(compare_renders(x, y)),
         probes=tuple(probes),
         families=tuple(families),

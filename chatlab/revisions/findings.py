@@ -113,7 +113,12 @@ def _of_files(
         severity = UNREAD.get(kind, Severity.MAJOR_LATENT)
         if severity is Severity.MAJOR_LATENT:
             title = f"{title}; latent: the {loader} loader does not read it or no probe reaches it"
-    if kind is K.CHAT_TEMPLATE and template_equal and severity <= Severity.MAJOR_LATENT:
+    if kind is K.CHAT_TEMPLATE and any(e.exceeded):
+        sides = [
+            f"{told} {side} the change" for side, told in zip(("before", "after"), e.exceeded, strict=True) if told
+        ]
+        title = f"the chat template {', and '.join(sides)}"
+    elif kind is K.CHAT_TEMPLATE and template_equal and severity <= Severity.MAJOR_LATENT:
         severity, title = Severity.MINOR, "the chat template is spelled differently and means the same"
     return Finding(kind=kind, severity=severity, title=title, evidence=change_lines(own) + _tables(kind, e))
 

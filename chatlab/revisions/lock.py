@@ -56,7 +56,8 @@ def lock(
         update: replace a locked alias, and keep a note of what changed.
 
     Raises:
-        LockError: the alias is locked already, or unknown to ``update``, or the folder lies outside.
+        LockError: the alias is locked already, or unknown to ``update``, or the folder lies outside, or the chat
+            template exceeds a limit, so that its renders are not known.
         TokenizerLoadError: the source does not resolve, or does not load with that loader.
     """
     lock_path = Path(path)
@@ -79,6 +80,8 @@ def lock(
         if vendor:
             found = _vendored(found, lock_path.parent, alias)
         taken = snapshot(found, [loader], prompts=prompts, options=options)
+        if taken.warnings:
+            raise LockError(f"{found.name} cannot be locked: {'; '.join(taken.warnings)}")
         entry = entry_of(alias, found, taken, lock_path.parent, roles or {})
         entry.check()
         Cache("locked").put(taken.sha256, taken.to_dict())

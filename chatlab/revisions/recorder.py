@@ -14,14 +14,19 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import hashlib
 import importlib
 import importlib.metadata
 import json
 import os
 import re
+import select
+import signal
 import struct
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -53,6 +58,15 @@ FILE_PATTERNS = (
 LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "jinja2", "mistral-common", "tiktoken", "protobuf")
 CLOCK = datetime.datetime(2024, 5, 2, 12, 0, 0)
 """What ``strftime_now`` tells a chat template, so that a render does not change with the day."""
+
+TEMPLATE_SECONDS = 3
+"""Processor time for all renders of a view; those of an honest template take a tenth of a second together."""
+TEMPLATE_BYTES = 512 * 2**20
+"""Memory that renders may take above what the process holds already."""
+TEMPLATE_CHARACTERS = 200_000
+"""Length of one render at most."""
+WAIT_SECONDS = 60
+"""Time on the clock for all renders of a view, however busy the machine is."""
 
 TOKEN_LIMIT = 16
 """At most this many added tokens are probed; those that the chat template writes come first."""
@@ -489,7 +503,8 @@ def file_template(documents: dict[str, Any]) -> tuple[str | None, Any]:
 def default_template(value: Any) -> Any:
     """Return the template named ``default`` where a tokenizer has several."""
     if isinstance(value, list):
-        value = {item["name"]: item["template"] for item in value if isinstance(item, dict)}
+        named = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
+        value = {item["name"]: item.get("template") for item in named}
     if isinstance(value, dict):
         return value.get("default", next(iter(value.values()), None))
     return value
@@ -576,8 +591,12 @@ def _attempt(folder: Path, action: Callable[..., Any], *args: Any, **kwargs: Any
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
-        message = str(error).replace(str(folder), "<source>").strip().split("\n")[0]
-        return {"error": f"{type(error).__name__}: {message}"[:300]}
+        return _told(folder, error)
+
+
+def _told(folder: Path, error: BaseException) -> dict[str, Any]:
+    message = str(error).replace(str(folder), "<source>").strip().split("\n")[0]
+    return {"error": f"{type(error).__name__}: {message}"[:300]}
 
 
 def _outcome(folder: Path, loaded: Loaded, ids: Any) -> dict[str, Any]:
@@ -609,6 +628,98 @@ def run_sequences(folder: Path, loaded: Loaded, corpus: dict[str, Any], specials
         ids = _attempt(folder, loaded.encode, text, add_special_tokens=True, pair=row["pair"])
         results[f"sequence/{row['label']}"] = ids if isinstance(ids, dict) else {"text": text, "ids": ids}
     return results
+
+
+# -- limits --------------------------------------------------------------------------------------------------
+
+
+def limited(folder: Path, work: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """Return ``work`` of each item, done by a child process that may take little time and memory.
+
+    A chat template is a program of strangers.  Jinja's sandbox keeps it from Python's internals, but only a process
+    that may not grow, and that can be killed, ends ``'a' * 10**9`` or a loop in a loop.  A fork holds everything that
+    is loaded already, so it costs milliseconds and renders under whatever library version this process runs.
+
+    Where ``work`` fails stands ``{"error": …}``; from the first item on that oversteps, ``{"exceeded": …}``.
+    """
+    if not hasattr(os, "fork"):
+        return [{"error": "NotImplementedError: no fork here, so nothing could stop a hostile template"}] * len(items)
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads: the child takes no lock of theirs
+        child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            _serve(folder, work, items, writer)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    status = 0
+    try:
+        answers, late = _answers(reader, len(items))
+    finally:
+        os.close(reader)
+        with contextlib.suppress(OSError):  # a program that ignores SIGCHLD has no children to wait for
+            os.kill(child, signal.SIGKILL)
+            status = os.waitpid(child, 0)[1]
+    if len(answers) < len(items) and not (answers and isinstance(answers[-1], dict) and "exceeded" in answers[-1]):
+        slow = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF
+        clock = f"{WAIT_SECONDS} s on the clock" if late else "what its process may do"
+        why = f"{TEMPLATE_SECONDS} s of processor time" if slow else clock
+        answers.append({"exceeded": why})
+    return answers + answers[-1:] * (len(items) - len(answers))
+
+
+def _answers(reader: int, count: int) -> tuple[list[Any], bool]:
+    """Read the child's answers, one a line, and whether it was late; a line cut by its death is none."""
+    data, deadline, late = bytearray(), time.monotonic() + WAIT_SECONDS, False
+    poll = select.poll()
+    poll.register(reader)
+    while not late and data.count(b"\n") < count:
+        late = not poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+        part = b"" if late else os.read(reader, 1 << 20)
+        if not part:
+            break
+        data += part
+    return [json.loads(line) for line in data.split(b"\n")[:-1]], late
+
+
+def _serve(folder: Path, work: Callable[[Any], Any], items: list[Any], pipe: int) -> None:
+    """The child's life: give up the right to grow, then answer until the end or the first overstepping."""
+    gc.freeze()  # what the parent has to clean up is not cleaned up here
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGPROF])
+    signal.setitimer(signal.ITIMER_PROF, TEMPLATE_SECONDS)
+    with contextlib.suppress(OSError):  # only Linux tells its size, and keeps the limit
+        _limit_memory()
+    for item in items:
+        try:
+            answer = work(item)
+            if isinstance(answer, str) and len(answer) > TEMPLATE_CHARACTERS:
+                answer = {"exceeded": f"{TEMPLATE_CHARACTERS} characters"}
+        except MemoryError:
+            answer = {"exceeded": f"{TEMPLATE_BYTES // 2**20} MB of memory"}
+        except RecursionError:
+            answer = {"exceeded": "the depth of recursion"}
+        except BaseException as error:
+            answer = _told(folder, error)
+        line = json.dumps(answer).encode() + b"\n"
+        while line:
+            line = line[os.write(pipe, line) :]
+        if isinstance(answer, dict) and "exceeded" in answer:
+            return
+
+
+def _limit_memory() -> None:
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as statm:
+        size = int(statm.read().split()[0]) * resource.getpagesize()
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    soft = size + TEMPLATE_BYTES
+    resource.setrlimit(resource.RLIMIT_AS, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 # -- chat templates ------------------------------------------------------------------------------------------
@@ -656,27 +767,33 @@ def _render(
 def run_dialogues(
     folder: Path, loaded: Loaded, corpus: dict[str, Any], documents: dict[str, Any], tokens: list[str]
 ) -> dict[str, Any]:
-    """Render each dialogue, then encode the render and decode it again; ``{}`` without a template."""
+    """Render each dialogue within limits, then encode the render and decode it again; ``{}`` without a template."""
     template = default_template(loaded.template()) or file_template(documents)[1]
     if not isinstance(template, str):
         return {}
     specials, special = file_specials(documents), tokens[0] if tokens else "</s>"
     known: dict[int, str] = {}
     results = {}
-    for dialogue in corpus["dialogues"]:
+
+    def render(item: tuple[dict[str, Any], bool]) -> str:
+        dialogue, generation = item
         messages = [{**m, "content": m["content"].replace("{special}", special)} for m in dialogue["messages"]]
         tools = [corpus["tool"]] if dialogue.get("tools") else None
-        for generation in (False, True):
-            text = _attempt(folder, _render, loaded, template, specials, messages, generation, tools)
-            result = {"roles": dialogue["roles"]}
-            if isinstance(text, dict):
-                result["render_error"] = text["error"]
-            else:
-                ids = _attempt(folder, loaded.encode, text)
-                result.update(text=text, **_outcome(folder, loaded, ids))
-                if not isinstance(ids, dict):
-                    result["joined"] = _attempt(folder, _joined, loaded, ids, known)
-            results[f"chat/{dialogue['label']}{'/reply' if generation else ''}"] = result
+        return _render(loaded, template, specials, messages, generation, tools)
+
+    with contextlib.suppress(ImportError):  # then each render says so
+        importlib.import_module("jinja2.sandbox")
+    items = [(dialogue, generation) for dialogue in corpus["dialogues"] for generation in (False, True)]
+    for (dialogue, generation), text in zip(items, limited(folder, render, items)):  # noqa: B905
+        result = {"roles": dialogue["roles"]}
+        if isinstance(text, str):
+            ids = _attempt(folder, loaded.encode, text)
+            result.update(text=text, **_outcome(folder, loaded, ids))
+            if not isinstance(ids, dict):
+                result["joined"] = _attempt(folder, _joined, loaded, ids, known)
+        else:
+            result.update({"exceeded": text["exceeded"]} if "exceeded" in text else {"render_error": text["error"]})
+        results[f"chat/{dialogue['label']}{'/reply' if generation else ''}"] = result
     return results
 
 
@@ -703,6 +820,9 @@ def view(
     static["probes"] = run_texts(folder, loaded, text_probes(corpus, documents, tokens, request.get("prompts", [])))
     static["sequences"] = run_sequences(folder, loaded, corpus, file_specials(documents))
     static["chats"] = run_dialogues(folder, loaded, corpus, documents, tokens)
+    exceeded = next((chat["exceeded"] for chat in static["chats"].values() if "exceeded" in chat), None)
+    if exceeded is not None:
+        static["template"]["exceeded"] = exceeded
     return static
 
 

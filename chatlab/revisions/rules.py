@@ -78,6 +78,8 @@ def decoder(e: Effects) -> Severity | None:
 
 def chat_template(e: Effects) -> Severity | None:
     """Plain user and assistant turns decide; a template that renders all the same may still differ elsewhere."""
+    if (e.exceeded[0] is None) != (e.exceeded[1] is None):
+        return Severity.BREAKING
     if not e.template_differs:
         return None
     roles = {row.roles for row in e.renders if not row.same}

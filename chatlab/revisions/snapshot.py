@@ -14,6 +14,7 @@ from chatlab.errors import RevisionCompareError, TokenizerLoadError
 from chatlab.files import write_whole
 from chatlab.results import Result
 from chatlab.revisions import recorder
+from chatlab.revisions.behaviour import exceeded
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.corpus import probe_corpus
 from chatlab.tokenizers.source import Source, resolve
@@ -80,9 +81,16 @@ class Snapshot(Result):
         """Whether that loader was asked and made a tokenizer of the files."""
         return "error" not in self.record["views"].get(loader, {"error": "not asked"})
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What to know before using it: a chat template that exceeded a limit, by loader; empty where all is well."""
+        templates = [(name, exceeded(view.get("template", {}))) for name, view in self.record["views"].items()]
+        return tuple(f"{name}: the chat template {told}: not rendered" for name, told in templates if told)
+
     def __str__(self) -> str:
         files = f"{len(self.record['files'])} files, {len(self.view().get('probes', {}))} probes through {', '.join(self.loaders)}"
-        return render.readable(f"{self.name}: {files}; {self._told_versions()}\nsha256 {self.sha256}")
+        lines = [f"{self.name}: {files}; {self._told_versions()}", f"sha256 {self.sha256}", *self.warnings]
+        return "\n".join(map(render.readable, lines))
 
     def body(self) -> str:
         """Return what it is, its files, and how its probes come back, as escaped HTML."""
@@ -92,6 +100,7 @@ class Snapshot(Result):
         return "".join(
             [
                 render.table_html(("what", "value"), facts, self.name),
+                render.list_html(self.warnings) if self.warnings else "",
                 render.details_html(f"{len(files)} files", render.table_html(("file", "bytes", "sha256"), files)),
                 render.table_html(shares, self._families(), f"Probes through {self.loaders[0]}"),
             ]

@@ -1,25 +1,31 @@
-"""Chat templates compared by meaning: parsed, not by their letters."""
+"""Chat templates compared by meaning: parsed, not by their letters, and within the limits of the recorder.
+
+Jinja computes what is constant while it parses names, so ``{{ 2 ** 10 ** 9 }}`` would never end here either.
+"""
 
 from __future__ import annotations
 
 import difflib
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from chatlab.revisions import recorder
 
-def template_tree(text: Any) -> str | None:
-    """Return a template's parsed form as text; comments and whitespace control that change nothing are gone.
 
-    Returns ``None`` for no template or one that does not parse.
-    """
-    if not isinstance(text, str):
-        return None
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> tuple[str | None, frozenset[str]]:
+    """Return a hash of a template's parsed form, and its free names; ``None`` and no names where it does not parse."""
     import jinja2
+    import jinja2.meta
 
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    try:
-        return repr(environment.parse(text))
-    except jinja2.TemplateError:
-        return None
+    def parse(text: str) -> list[Any]:
+        environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
+        tree = environment.parse(text)
+        return [recorder.sha256(repr(tree)), sorted(jinja2.meta.find_undeclared_variables(tree))]
+
+    (found,) = recorder.limited(Path(), parse, [text])
+    return (found[0], frozenset(found[1])) if isinstance(found, list) else (None, frozenset())
 
 
 def same_meaning(before: Any, after: Any) -> bool:
@@ -30,22 +36,15 @@ def same_meaning(before: Any, after: Any) -> bool:
     """
     if before == after:
         return True
-    tree = template_tree(before)
-    return tree is not None and tree == template_tree(after)
+    if not isinstance(before, str) or not isinstance(after, str):
+        return False
+    tree = _parsed(before)[0]
+    return tree is not None and tree == _parsed(after)[0]
 
 
 def template_variables(text: Any) -> set[str]:
     """Return the names that a template wants from outside, such as ``tools`` or ``strftime_now``."""
-    if not isinstance(text, str):
-        return set()
-    import jinja2
-    import jinja2.meta
-
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    try:
-        return set(jinja2.meta.find_undeclared_variables(environment.parse(text)))
-    except jinja2.TemplateError:
-        return set()
+    return set(_parsed(text)[1]) if isinstance(text, str) else set()
 
 
 def template_diff(before: Any, after: Any) -> str:
