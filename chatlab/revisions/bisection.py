@@ -19,6 +19,7 @@ from chatlab.errors import RevisionCompareError, RevisionError
 from chatlab.progress.meter import Meter, Reporter
 from chatlab.render import readable, table_html, verdict_html
 from chatlab.results import Result
+from chatlab.revisions.arguments import place, texts
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.report import code, md
@@ -194,7 +195,9 @@ def bisect_revisions(
         RevisionError: a revision is absent, or the first is no ancestor of the second.
         RevisionCompareError: there are no commits between them.
     """
-    history = History(source, endpoint)
+    prompts = texts("prompts", prompts)
+    texts("before and after", [before, after])
+    history = History(place("source", source), endpoint)
     old, new = history.commit(before), history.commit(after)
     commits = history.between(old, new)
     if not commits:

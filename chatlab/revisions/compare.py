@@ -9,6 +9,7 @@ from typing import Any
 
 from chatlab.errors import RevisionCompareError
 from chatlab.revisions.advice import advice
+from chatlab.revisions.arguments import place, switches, texts
 from chatlab.revisions.behaviour import CORE_FAMILIES, compare_probes, prefix_breaks, talk
 from chatlab.revisions.comparison import Comparison, DriftRow, LoaderRow, Side, StopRow
 from chatlab.revisions.delimiters import Delimiter, compare_delimiters
@@ -50,10 +51,13 @@ def compare_revisions(
         cache: reuse snapshots of equal files, versions and probes.
 
     Raises:
-        RevisionCompareError: the snapshots were taken with other probes, or share no loader.
+        RevisionCompareError: an argument is of a wrong type, or the snapshots were taken with other probes, or share
+            no loader.
         TokenizerLoadError: a source does not resolve, or neither side loads.
     """
-    sources = [s if isinstance(s, Snapshot | Source) else resolve(s) for s in (before, after)]
+    prompts, options = texts("prompts", prompts), switches(options)
+    given = [place(name, s, Snapshot, Source) for name, s in (("before", before), ("after", after))]
+    sources = [s if isinstance(s, Snapshot | Source) else resolve(s) for s in given]
     loaders = [] if loader is None or loader in ("auto", "raw", "sentencepiece") else [loader]
     first, second = (take(s, loaders, prompts=prompts, options=options, cache=cache) for s in sources)
     # Each side is probed with the other's added tokens too, or a token that only one side knows would go untested.

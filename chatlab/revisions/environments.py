@@ -18,6 +18,7 @@ from typing import Any
 from chatlab.errors import ChatlabError, VersionInstallError
 from chatlab.progress.meter import Meter, Reporter
 from chatlab.revisions import recorder
+from chatlab.revisions.arguments import place, switches, texts
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.corpus import probe_corpus
 from chatlab.revisions.matrix import VersionMatrix, matrix_of
@@ -136,9 +137,9 @@ def snapshot_under(
     env = environment(version, progress)
     request: dict[str, Any] = {
         "corpus": probe_corpus(),
-        "prompts": list(prompts),
+        "prompts": texts("prompts", prompts),
         "also": [],
-        "options": dict(options or {}),
+        "options": switches(options),
     }
     if loader is not None:
         request["loaders"] = [loader] if isinstance(loader, str) else list(loader)
@@ -182,10 +183,12 @@ def compare_versions(
 
     Raises:
         TokenizerLoadError: the source does not resolve.
+        RevisionCompareError: an argument is of a wrong type.
         VersionInstallError: there is no uv; a single version that fails is a cell that says why.
     """
-    found = source if isinstance(source, Source) else resolve(source)
-    wanted = list(dict.fromkeys(versions))
+    wanted = list(dict.fromkeys(texts("versions", versions)))
+    prompts, options = texts("prompts", prompts), switches(options)
+    found = source if isinstance(source, Source) else resolve(place("source", source))
     find_uv()
 
     def take(version: str) -> Snapshot | str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlab.errors import LockError
+from chatlab.revisions.arguments import texts
 from chatlab.revisions.behaviour import probes, talk
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.compare import compare_snapshots
@@ -60,6 +61,7 @@ def lock(
             template exceeds a limit, so that its renders are not known.
         TokenizerLoadError: the source does not resolve, or does not load with that loader.
     """
+    prompts = texts("prompts", prompts)
     lock_path = Path(path)
     with editing(lock_path) as entries:
         old = entries.get(checked_alias(alias))

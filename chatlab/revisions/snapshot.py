@@ -14,6 +14,7 @@ from chatlab.errors import RevisionCompareError, TokenizerLoadError
 from chatlab.files import write_whole
 from chatlab.results import Result
 from chatlab.revisions import recorder
+from chatlab.revisions.arguments import switches, texts
 from chatlab.revisions.behaviour import exceeded
 from chatlab.revisions.cache import Cache
 from chatlab.revisions.corpus import probe_corpus
@@ -213,8 +214,9 @@ def snapshot(
         SourceNotFound: there is nothing, or no tokenizer file in it.
         RevisionError: the revision is absent, short or malformed.
         TokenizerLoadError: a loader that was asked for does not load it, or none does.
+        RevisionCompareError: an argument is of a wrong type.
     """
-    asked = [loader] if isinstance(loader, str) else list(loader or ())
+    asked = [loader] if isinstance(loader, str) else texts("loader", loader if loader is not None else ())
     taken = take(source, asked, revision=revision, prompts=prompts, also=also, options=options, cache=cache)
     require_loading([taken], asked)
     return taken
@@ -248,13 +250,13 @@ def take(
     """Return the snapshot of a source even where nothing loads it: the views then say why."""
     if isinstance(source, Snapshot):
         return source
-    found = source if isinstance(source, Source) else resolve(source, revision)
     request: dict[str, Any] = {
         "corpus": probe_corpus(),
-        "prompts": list(prompts),
-        "also": sorted(also),
-        "options": dict(options or {}),
+        "prompts": texts("prompts", prompts),
+        "also": sorted(texts("also", also)),
+        "options": switches(options),
     }
+    found = source if isinstance(source, Source) else resolve(source, revision)
     if loaders:
         request["loaders"] = list(loaders)
     record = recorded(found.folder, request, cache=cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from chatlab.errors import RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.tokenizers.interface import Tokenizer
@@ -44,8 +44,10 @@ def load_tokenizer(
         SourceNotFound: there is nothing at the path.
         OfflineError: it is a hub id, and the hub cannot be reached.
         RevisionError: the revision is malformed, shortened, absent, or given for a path without commits.
-        TokenizerLoadError: the files are there and do not make a tokenizer.
+        TokenizerLoadError: the files are there and do not make a tokenizer, or an argument is of a wrong type.
     """
+    if loader not in get_args(Loader):
+        raise TokenizerLoadError(f"loader is {loader!r:.80}: give one of {', '.join(get_args(Loader))}")
     found = resolve(source, revision)
     for warning in found.warnings if found.kind in ("hub", "git") else ():
         warnings.warn(warning, UnpinnedWarning, stacklevel=2)

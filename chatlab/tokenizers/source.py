@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from chatlab.errors import RevisionError, SourceNotFound
+from chatlab.errors import RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.tokenizers import git, hub
 from chatlab.tokenizers.cache import cache_folder
 
@@ -94,11 +95,16 @@ def resolve(
         endpoint: another hub than that of ``HF_ENDPOINT``.
 
     Raises:
+        TokenizerLoadError: the spec is no path and no id.
         SourceNotFound: there is nothing.
         RevisionError: the revision is absent, shortened, malformed, or given to a folder without commits.
         OfflineError: it lies on the hub, and the hub cannot be reached.
     """
-    text = str(spec)
+    if not isinstance(spec, str | os.PathLike):
+        raise TokenizerLoadError(f"the source is {spec!r:.80}: give a folder, a file or a hub id")
+    if revision is not None and not isinstance(revision, str):
+        raise RevisionError(f"revision is {revision!r:.80}: give a 40-character commit, a tag or a branch as a string")
+    text = os.fspath(spec)
     path = _place(text)
     if revision is None and "@" in text and path is None:
         text, revision = text.rsplit("@", 1)
@@ -132,9 +138,9 @@ def is_tokenizer_file(name: str) -> bool:
     return any(name.count("/") == pattern.count("/") and fnmatchcase(name, pattern) for pattern in FILE_PATTERNS)
 
 
-def is_commit(revision: str) -> bool:
+def is_commit(revision: object) -> bool:
     """Whether a revision is a whole commit hash, the only kind that stays put."""
-    return _COMMIT.fullmatch(revision) is not None
+    return isinstance(revision, str) and _COMMIT.fullmatch(revision) is not None
 
 
 def short_path(path: Path) -> str:

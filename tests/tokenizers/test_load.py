@@ -269,3 +269,20 @@ def test_each_kind_of_object_gets_its_adapter(made: Any, kind: type[Tokenizer]) 
 def test_any_other_object_is_refused_by_its_type(wrong: object) -> None:
     with pytest.raises(TokenizerLoadError, match=f"{type(wrong).__name__} is no tokenizer that chatlab knows: give an"):
         as_tokenizer(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "revision", "loader", "names"),
+    [
+        (None, None, "auto", "the source is None"),
+        (5, None, "auto", "the source is 5"),
+        (b"x", None, "auto", "the source is b'x'"),
+        (LEGACY, 5, "auto", "revision is 5"),
+        (LEGACY, None, "foo", "loader is 'foo'"),
+        (LEGACY, None, None, "loader is None"),
+    ],
+)
+def test_a_wrong_type_is_a_typed_error_that_names_the_argument(source: Any, revision: Any, loader: Any, names: str):
+    """No hub is asked for a repository called None."""
+    with pytest.raises(TokenizerLoadError, match=f"^{names}"):
+        load_tokenizer(source, revision, loader=loader)
