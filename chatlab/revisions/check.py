@@ -196,7 +196,10 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
         lines = (f"does not load with {entry.loader}: {taken.view()['error']}", *lines)
     lines = (*taken.warnings, *lines)
     if online and entry.kind == "hub":
-        moved, more, upstream = _online(entry)
+        try:
+            moved, more, upstream = _online(entry)
+        except ChatlabError as error:
+            moved, more = Severity.MAJOR, (f"what {entry.requested} would bring could not be compared: {error}",)
         severity, lines = max(severity, moved), (*lines, *more)
     comparison = comparison_with(entry, taken) if found.lines else None
     return CheckResult(alias=entry.alias, severity=severity, lines=lines, comparison=comparison, upstream=upstream)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.text import Text
 
-from chatlab.errors import ChatlabError, OutputError
+from chatlab.errors import ChatlabError, LockError, OutputError
 from chatlab.files import write_whole
 from chatlab.revisions.bisection import bisect_revisions
 from chatlab.revisions.check import check
@@ -103,7 +103,6 @@ def lock_command(
     """Lock a tokenizer; ``roles`` are given as ``weights=org/model@commit``. Exit code 0, or 3 when nothing was locked."""
     screen = console or Console()
     try:
-        named = dict(role.split("=", 1) for role in roles if "=" in role)
         entry = lock(
             alias,
             source,
@@ -111,7 +110,7 @@ def lock_command(
             path=path,
             loader=loader,
             prompts=prompts,
-            roles=named,
+            roles=dict(map(_role, roles)),
             vendor=vendor,
             update=update,
         )
@@ -200,6 +199,13 @@ def _plain_text(result: _Report) -> str:
     buffer = StringIO()
     Console(file=buffer, width=120).print(result)
     return buffer.getvalue()
+
+
+def _role(spec: str) -> tuple[str, str]:
+    name, mark, pin = spec.partition("=")
+    if not (name and mark and pin):
+        raise LockError(f"the role {spec!r} names no pin: give NAME=SOURCE@COMMIT, such as weights=org/model@<commit>")
+    return name, pin
 
 
 def _split(spec: str) -> tuple[str, str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from chatlab.revisions.behaviour import CORE_FAMILIES
+from chatlab.revisions.behaviour import CORE_FAMILIES, natural, shown_text
 from chatlab.revisions.lockfile import Entry
 from chatlab.revisions.report import short
 from chatlab.revisions.severity import Severity
@@ -48,7 +50,7 @@ def differences_of(old: Entry, new: Entry) -> Difference:
     if "error" in new.components:
         found.append((Severity.BREAKING, "no part of it can be compared"))
     else:
-        found += [*_components(old, new), *_families(old, new)]
+        found += [*_components(old, new), *_golden(old, new)]
     return Difference(
         severity=max((s for s, _ in found), default=Severity.NONE), lines=tuple(line for _, line in found)
     )
@@ -62,27 +64,45 @@ def _components(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
     ]
 
 
-def _families(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
+def _golden(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
     if old.golden["corpus"] != new.golden["corpus"]:
         return [
             (Severity.MAJOR_LATENT, "the probe corpus is another one: lock anew with --update to compare ids again")
         ]
-    found = []
-    for name, hashes in sorted(old.golden["families"].items()):
-        now = new.golden["families"].get(name)
-        if now is None or now["ids"] != hashes["ids"]:
-            found.append(
-                (Severity.BREAKING if name in CORE_FAMILIES else Severity.MAJOR, f"ids of {name} probes differ")
-            )
+    return [*_families(old, new), *_drift(old, new), *_examples(old, new)]
+
+
+def _families(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
+    before, after = old.golden["families"], new.golden["families"]
+    for name in sorted(before.keys() | after.keys()):
+        hashes, now = before.get(name), after.get(name)
+        severity = Severity.BREAKING if name in CORE_FAMILIES else Severity.MAJOR
+        if hashes is None:
+            yield severity, f"ids of {name} probes are not in the lock"
+        elif now is None or now["ids"] != hashes["ids"]:
+            yield severity, f"ids of {name} probes differ"
         elif now["texts"] != hashes["texts"]:
-            found.append((Severity.MAJOR, f"decoded texts of {name} probes differ"))
-    examples = new.golden["examples"]
-    differing = [
-        label
-        for label, old_one in old.golden["examples"].items()
-        if examples.get(label, old_one)["ids"] != old_one["ids"]
-    ]
+            yield Severity.MAJOR, f"decoded texts of {name} probes differ"
+
+
+def _drift(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
+    before, after = old.golden["drift"], new.golden["drift"]
+    differing = [label for label in sorted(before.keys() | after.keys()) if before.get(label) != after.get(label)]
+    if differing:
+        first, *_ = differing
+        told = " → ".join(str((side.get(first) or {}).get("kept", "absent")) for side in (before, after))
+        yield Severity.MAJOR, f"drift of {len(differing)} prompts differs, of {first} with specials kept: {told}"
+
+
+def _examples(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
+    before, after = old.golden["examples"], new.golden["examples"]
+    labels = sorted(before.keys() | after.keys(), key=lambda label: (label not in before, natural(label)))
+    differing = [label for label in labels if _told(before.get(label)) != _told(after.get(label))]
     for label in differing[:2]:
-        echoes = [short(str(golden["examples"][label]["echo"])) for golden in (old.golden, new.golden)]
-        found.append((Severity.NONE, f"{label} came back as {echoes[0]}, now as {echoes[1]}"))
-    return found
+        echoes = [short(str(side.get(label, {}).get("echo"))) for side in (before, after)]
+        yield Severity.MAJOR, f"{label} came back as {echoes[0]}, now as {echoes[1]}"
+
+
+def _told(example: Mapping[str, Any] | None) -> Any:
+    # Two libraries may refuse the same text in other words: that is no difference.
+    return example and (example["text"], example["ids"], shown_text(example["echo"]))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import LockError
+from chatlab.errors import LockError, RevisionCompareError
 from chatlab.revisions.arguments import texts
 from chatlab.revisions.behaviour import probes, talk
 from chatlab.revisions.cache import Cache
@@ -216,7 +216,10 @@ def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
 def locked_snapshot(entry: Entry) -> Snapshot | None:
     """Return the snapshot that an entry was made from, where this machine still keeps it."""
     kept = Cache("locked").get(entry.snapshot_sha256)
-    return Snapshot.from_dict(kept) if kept else None
+    try:
+        return Snapshot.from_dict(kept) if kept else None
+    except RevisionCompareError:  # kept by another version of chatlab
+        return None
 
 
 def comparison_with(entry: Entry, taken: Snapshot) -> Comparison | None:

@@ -30,6 +30,7 @@ SCHEMA = 1
 DEFAULT = "chatlab.lock"
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REQUESTED = re.compile(r"\w[\w./+-]{0,254}")
 _LOADER = re.compile(r"auto|slow|raw|sentencepiece|[A-Z]\w*Tokenizer\w*")
@@ -199,8 +200,12 @@ class Entry(Result):
         if self.requested is not None and (not _REQUESTED.fullmatch(self.requested) or ".." in self.requested):
             raise LockError(f"{self.alias}: {self.requested!r} is no revision")
         for name, file in self.files.items():
-            if not is_tokenizer_file(name) or not re.fullmatch(r"[0-9a-f]{64}", str(file["sha256"])):
+            if not is_tokenizer_file(name) or not _SHA256.fullmatch(str(file["sha256"])):
                 raise LockError(f"{self.alias}: {name!r} is no tokenizer file with a sha256")
+        if not _SHA256.fullmatch(self.snapshot_sha256):
+            raise LockError(f"{self.alias}: {self.snapshot_sha256!r} is no sha256 of a snapshot")
+        if not fits(dict(self.roles), _SHAPES["roles"]):
+            raise LockError(f"{self.alias}: a role is a name with a pin, such as {{'weights': 'org/model@<commit>'}}")
 
     def source(self, root: Path, *, offline: bool = True) -> Source:
         """Return the files that were locked.
@@ -221,7 +226,7 @@ def checked_alias(alias: str) -> str:
     Raises:
         LockError: it is not.
     """
-    if not _ALIAS.fullmatch(alias) or ".." in alias:
+    if not isinstance(alias, str) or not _ALIAS.fullmatch(alias) or ".." in alias:
         raise LockError(f"{alias!r} is no alias: letters, digits, '.', '_' and '-' only, at most 64")
     return alias
 
@@ -230,10 +235,13 @@ def inside(root: Path, place: str) -> Path:
     """Return a path below ``root``, links followed.
 
     Raises:
-        LockError: it is absolute, or leads out.
+        LockError: it is absolute, or leads out, or no system has such a path.
     """
     relative = PurePosixPath(place)
-    path = (root / relative).resolve()
+    try:
+        path = (root / relative).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, a lone surrogate, a loop of links
+        raise LockError(f"{place!r:.80} is no path: {error}") from error
     if relative.is_absolute() or ".." in relative.parts or "\\" in place or not path.is_relative_to(root.resolve()):
         raise LockError(
             f"{place!r} leaves the folder of the lock file: only what lies beside or below it can be locked"

@@ -163,6 +163,14 @@ def test_lock_and_check_go_together(console, tmp_path):
     assert check_command("phi", path=path, format="markdown", out=tmp_path / "report.md", console=console) == 0
 
 
+@pytest.mark.parametrize("role", ["weights", "weights=", "=org/model", "="])
+def test_a_role_without_a_name_or_a_pin_is_exit_3(console, tmp_path, role):
+    folder, path = copy_of("phi3-style/before", tmp_path / "t"), tmp_path / "chatlab.lock"
+    assert lock_command("phi", str(folder), path=path, roles=[role], console=console) == 3
+    assert "NAME=SOURCE@COMMIT" in said(console)
+    assert not path.exists()
+
+
 def test_lock_of_nothing_and_check_of_nothing_are_exit_3(console, tmp_path):
     assert lock_command("x", str(tmp_path / "none"), path=tmp_path / "chatlab.lock", console=console) == 3
     assert not (tmp_path / "chatlab.lock").exists()

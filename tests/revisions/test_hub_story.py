@@ -208,6 +208,16 @@ def test_an_online_check_tells_that_the_commit_was_pushed_away(hub, story, tmp_p
     assert "gone from the hub" in result.lines[0]
 
 
+def test_an_online_check_tells_that_the_branch_is_gone_and_checks_the_rest(hub, story, tmp_path):
+    hub.repositories[REPO].branches["work"] = story[0]
+    lock("tiny", f"{REPO}@work", path=tmp_path / "chatlab.lock")
+    lock("pinned", f"{REPO}@{story[0]}", path=tmp_path / "chatlab.lock")
+    del hub.repositories[REPO].branches["work"]
+    pinned, tiny = check(path=tmp_path / "chatlab.lock", online=True)
+    assert (pinned.exit_code, tiny.exit_code) == (0, 2)
+    assert "what work would bring could not be compared" in tiny.lines[0]
+
+
 def test_an_update_follows_the_branch_and_notes_both_commits(hub, story, tmp_path):
     hub.repositories[REPO].branches["main"] = story[0]
     lock("tiny", REPO, path=tmp_path / "chatlab.lock")

@@ -164,6 +164,77 @@ def damaged(root, change):
     return path
 
 
+def set_golden(part, value):
+    return lambda entry: entry["golden"].update({part: value})
+
+
+def first_of(part, **values):
+    return lambda entry: next(iter(entry["golden"][part].values())).update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (set_golden("families", {}), "ids of chat probes are not in the lock"),
+        (lambda entry: entry["golden"]["families"].pop("added"), "ids of added probes are not in the lock"),
+        (set_golden("drift", {}), "drift of"),
+        (first_of("drift", kept=99), "drift of 1 prompts differs, of chat/"),
+        (set_golden("examples", {}), "came back as None, now as"),
+        (first_of("examples", ids=[1, 2]), "came back as"),
+        (first_of("examples", echo="edited"), "came back as edited, now as"),
+        (lambda entry: entry["prompts"].append("one more"), "ids of prompt probes differ"),
+        (lambda entry: entry.update(prompts=[]), "ids of prompt probes differ"),
+        (lambda entry: entry.update(components={}), "vocab differs"),
+    ],
+)
+def test_an_edit_of_what_was_tested_is_seen(locked, change, told):
+    """Nobody tested what an edited lock says, so it is never "as locked"."""
+    path = damaged(locked, lambda d: change(d["entries"]["phi3"]))
+    (result,) = check(path=path)
+    assert result.exit_code in (1, 2)
+    assert any(told in line for line in result.lines), result.lines
+
+
+def test_prompts_added_to_a_lock_without_any_are_seen(root):
+    lock("phi3", root / "phi3", path=root / "chatlab.lock")
+    path = damaged(root, lambda d: d["entries"]["phi3"].update(prompts=["x"]))
+    (result,) = check(path=path)
+    assert result.exit_code == 1
+    assert "ids of prompt probes are not in the lock" in result.lines
+
+
+def test_an_entry_with_a_loader_that_is_none_fails_alone(locked):
+    lock("other", locked / "phi3", path=locked / "chatlab.lock")
+    path = damaged(locked, lambda d: d["entries"]["other"].update(loader="XTokenizerX"))
+    other, phi3 = check(path=path)
+    assert (phi3.alias, phi3.exit_code) == ("phi3", 0)
+    assert other.exit_code == 1
+    assert "'XTokenizerX' is no loader" in other.lines[0]
+
+
+@pytest.mark.parametrize("place", ["a\0b", "a" * 5000, "\ud800"])
+def test_a_path_that_no_system_has_fails_its_entry(locked, place):
+    lock("other", locked / "phi3", path=locked / "chatlab.lock")
+    path = damaged(locked, lambda d: d["entries"]["other"].update(place=place))
+    other, phi3 = check(path=path)
+    assert (other.exit_code, phi3.exit_code) == (3, 0)
+    assert other.error
+
+
+@pytest.mark.parametrize("value", ["../../../../etc/passwd", "", "0" * 63])
+def test_a_snapshot_hash_that_is_a_path_is_refused(locked, value):
+    path = damaged(locked, lambda d: d["entries"]["phi3"].update(snapshot_sha256=value))
+    with pytest.raises(LockError, match="no sha256"):
+        check(path=path)
+
+
+@pytest.mark.parametrize("roles", [{"weights": 5}, {"weights": None}])
+def test_roles_that_could_not_be_read_again_are_not_written(root, roles):
+    with pytest.raises(LockError, match="role"):
+        lock("phi3", root / "phi3", path=root / "chatlab.lock", roles=roles)
+    assert not (root / "chatlab.lock").exists()
+
+
 @pytest.mark.parametrize("place", ["/etc", "../x", "a/../../x", "..", "a\\..\\b"])
 def test_a_path_that_leaves_the_root_is_refused(locked, place):
     path = damaged(locked, lambda d: d["entries"]["phi3"].update(place=place))
