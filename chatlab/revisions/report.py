@@ -7,7 +7,7 @@ is escaped in each form: it is data, never markup.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,102 +55,50 @@ class Section:
 
 def sections(c: Comparison) -> Iterator[Section]:
     """Yield the report of a comparison, the most important first; sections without content are left out."""
-    yield from _filled(Section(title="What to do", lines=c.advice))
-    yield from _filled(
-        Section(title="Findings", header=("severity", "kind", "what", "evidence"), rows=tuple(_finding_rows(c)))
+    every = (
+        Section(title="What to do", lines=c.advice),
+        _table("Findings", "severity, kind, what, evidence", _finding_rows(c)),
+        _table(
+            "Delimiters a parser looks for", "token, prompt writes, echo before, echo after, parser", _delimiter_rows(c)
+        ),
+        _table(
+            "Effective flags of added tokens",
+            "token, flag, before, after, tokenizer.json, tokenizer_config.json",
+            _flag_rows(c),
+        ),
+        _table("Probes", "family, probes, other ids, other text only", _family_rows(c)),
+        _table("First probes that differ", "probe, at id, before, after", _probe_rows(c)),
+        _table("Echo drift (code points)", "prompt, ids, specials kept, specials skipped", _drift_rows(c)),
+        _table("Drift after each control token", "token, before, after", _boundary_rows(c)),
+        _table("Loaders", "loader, verdict, class, ids changed, note", _loader_rows(c)),
+        _table("What ends a reply", "file, before, after", _stop_rows(c)),
+        Section(title="Which file has the last word", lines=c.shadowing),
+        _renders(c),
+        Section(title="Chat template", lines=tuple(_template_lines(c)), diff=c.template_diff),
+        _table("Pieces and merges", "table, counts, added, removed, renumbered", _piece_rows(c)),
+        Section(title="Notes", lines=c.notes),
     )
-    yield from _filled(
-        Section(
-            title="Delimiters a parser looks for",
-            header=("token", "prompt writes", "echo before", "echo after", "parser"),
-            rows=tuple(
-                (d.token, d.written, d.echo_before or "–", d.echo_after or "–", "BROKEN" if d.broken else "")
-                for d in c.delimiters
-            ),
-        )
-    )
-    yield from _filled(
-        Section(
-            title="Effective flags of added tokens",
-            header=("token", "flag", "before", "after", "tokenizer.json", "tokenizer_config.json"),
-            rows=tuple(_flag_rows(c)),
-        )
-    )
-    yield from _filled(
-        Section(
-            title="Probes",
-            header=("family", "probes", "other ids", "other text only"),
-            rows=tuple(
-                (f.family, str(f.probe_len), str(f.ids_changed), str(f.text_changed))
-                for f in c.families
-                if f.ids_changed or f.text_changed
-            ),
-        )
-    )
-    yield from _filled(
-        Section(
-            title="First probes that differ",
-            header=("probe", "at id", "before", "after"),
-            rows=tuple((p.label, str(p.offset), p.before_text, p.after_text) for p in c.probes[:8]),
-        )
-    )
-    yield from _filled(
-        Section(
-            title="Echo drift (code points)",
-            header=("prompt", "ids", "specials kept", "specials skipped"),
-            rows=tuple(_drift_rows(c)),
-        )
-    )
-    yield from _filled(
-        Section(
-            title="Drift after each control token",
-            header=("token", "before", "after"),
-            rows=tuple((b.token, b.before, b.after) for b in c.boundaries if b.before != b.after),
-        )
-    )
-    yield from _filled(
-        Section(
-            title="Loaders", header=("loader", "verdict", "class", "ids changed", "note"), rows=tuple(_loader_rows(c))
-        )
-    )
-    yield from _filled(
-        Section(
-            title="What ends a reply",
-            header=("file", "before", "after"),
-            rows=tuple((s.file, _ids(s.before), _ids(s.after)) for s in c.stops if s.before != s.after),
-        )
-    )
-    yield from _filled(Section(title="Which file has the last word", lines=c.shadowing))
+    return (section for section in every if section.lines or section.rows or section.diff)
+
+
+def _table(title: str, header: str, rows: Iterable[tuple[str, ...]]) -> Section:
+    return Section(title=title, header=tuple(header.split(", ")), rows=tuple(rows))
+
+
+def _renders(c: Comparison) -> Section:
     changed = [r for r in c.renders if not r.same]
-    yield from _filled(
-        Section(
-            title=f"Renders that differ: {len(changed)} of {len(c.renders)}",
-            header=("dialogue", "before", "after"),
-            rows=tuple((r.label, r.before, r.after) for r in changed[:6]),
-        )
-        if changed
-        else Section(title="")
-    )
-    yield from _filled(Section(title="Chat template", lines=tuple(_template_lines(c)), diff=c.template_diff))
-    tables = [(name, t) for name, t in (("vocabulary", c.vocabulary), ("merges", c.merges)) if t]
-    yield from _filled(
-        Section(
-            title="Pieces and merges",
-            header=("table", "counts", "added", "removed", "renumbered"),
-            rows=tuple((n, t.summary, _few(t.added), _few(t.removed), _few(t.moved)) for n, t in tables),
-        )
-    )
-    yield from _filled(Section(title="Notes", lines=c.notes))
-
-
-def _filled(section: Section) -> Iterator[Section]:
-    if section.lines or section.rows or section.diff:
-        yield section
+    rows = ((r.label, r.before, r.after) for r in changed[:6])
+    return _table(f"Renders that differ: {len(changed)} of {len(c.renders)}", "dialogue, before, after", rows)
 
 
 def _finding_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
     for finding in c.findings:
         yield finding.severity.label, str(finding.kind), finding.title, "\n".join(finding.evidence)
+
+
+def _delimiter_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for d in c.delimiters:
+        yield d.token, d.written, d.echo_before or "–", d.echo_after or "–", "BROKEN" if d.broken else ""
 
 
 def _flag_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
@@ -165,6 +113,17 @@ def _flag_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
         yield f"… and {len(rows) - ROWS} more", "", "", "", "", ""
 
 
+def _family_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for f in c.families:
+        if f.ids_changed or f.text_changed:
+            yield f.family, str(f.probe_len), str(f.ids_changed), str(f.text_changed)
+
+
+def _probe_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for p in c.probes[:8]:
+        yield p.label, str(p.offset), p.before_text, p.after_text
+
+
 def _drift_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
     for row in c.drift[:10]:
         if (row.before_ids, row.before_keep, row.before_skip) != (row.after_ids, row.after_keep, row.after_skip):
@@ -176,9 +135,21 @@ def _drift_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
             )
 
 
+def _boundary_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for b in c.boundaries:
+        if b.before != b.after:
+            yield b.token, b.before, b.after
+
+
 def _loader_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
     for row in c.loaders:
         yield row.loader, row.severity.label, row.class_names, f"{row.ids_changed} of {row.probe_len}", row.note
+
+
+def _stop_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for s in c.stops:
+        if s.before != s.after:
+            yield s.file, _ids(s.before), _ids(s.after)
 
 
 def _template_lines(c: Comparison) -> Iterator[str]:
@@ -188,6 +159,12 @@ def _template_lines(c: Comparison) -> Iterator[str]:
     for name, breaks in zip(("before", "after"), c.prefix_breaks, strict=True):
         if breaks:
             yield f"{name}: a longer dialogue does not begin with the shorter one ({'; '.join(breaks)})"
+
+
+def _piece_rows(c: Comparison) -> Iterator[tuple[str, ...]]:
+    for name, diff in (("vocabulary", c.vocabulary), ("merges", c.merges)):
+        if diff is not None:
+            yield name, diff.summary, _few(diff.added), _few(diff.removed), _few(diff.moved)
 
 
 def _change(before: int | None, after: int | None) -> str:
