@@ -223,7 +223,7 @@ def snapshot(
 
 
 def require_loading(taken: Sequence[Snapshot], asked: Sequence[str] = ()) -> None:
-    """Refuse to judge what does not load: the one rule of snapshot, compare, lock and check.
+    """Refuse to judge what does not load: the one rule of snapshot, lock and compare.
 
     Each loader that was asked for must load some of the snapshots; where none was asked for, at least one loader must.
 
