@@ -75,7 +75,12 @@ def render_untrusted(
     except TypeError as error:
         raise TemplateError(f"an untrusted chat template gets plain data only: {error}") from error
     with _LOCK:
-        answer = _child(limits.memory_bytes).ask(line, limits)
+        child = _child(limits.memory_bytes)
+        try:
+            answer = child.ask(line, limits)
+        except BaseException:
+            child.kill()  # interrupted: its answer would be taken for the next one's
+            raise
     if "text" in answer:
         return str(answer["text"])
     wrong = {"limit": TemplateLimitError, "syntax": TemplateSyntaxError}.get(answer["kind"], TemplateError)

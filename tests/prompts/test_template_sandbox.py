@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from datetime import datetime
 
 import pytest
@@ -147,6 +148,24 @@ def test_a_dead_child_is_replaced():
     assert render_untrusted("a", VARIABLES) == "a"
     os.kill(_CHILDREN[0]._process.pid, 9)
     _CHILDREN[0]._process.wait()
+    assert render_untrusted("b", VARIABLES) == "b"
+
+
+def test_an_interrupted_render_leaves_no_answer_for_the_next():
+    """Ctrl-C while a template renders: the next prompt is its own, not the one that was given up."""
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    render_untrusted("a", VARIABLES)
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(KeyboardInterrupt):
+            render_untrusted(BOMBS["loops in loops"], VARIABLES, limits=TemplateLimits(time_s=60))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
     assert render_untrusted("b", VARIABLES) == "b"
 
 
