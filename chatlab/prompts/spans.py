@@ -20,7 +20,7 @@ from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 # Supplementary private-use planes, less the two noncharacters at the end of each.
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
 
-_THOUGHTS = re.compile(r"\s*</?think>\s*")
+_THOUGHTS = re.compile(r"\s*<(/?)think>\s*")
 
 
 class _Mark(Enum):
@@ -72,8 +72,9 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
 class _Marks:
     """Puts unused private characters around each message, and finds the messages by them.
 
-    Templates cut an answer at its thoughts (``</think>``) and show a part of it, so marks stand there too. Where
-    an answer comes out in parts, the tags between them are the template's.
+    Templates cut an answer at its thoughts (``</think>``) and show a part of it, so marks stand there too. Where an
+    answer comes out in parts, what stands between its thoughts and the rest is the template's; every other tag is
+    the message's own.
     """
 
     def __init__(self, taken: set[str]) -> None:
@@ -87,8 +88,13 @@ class _Marks:
             return text
         before, after = text[: text.index(core)], text[text.index(core) + len(core) :]
         self._whose.append(whose)
-        inner = _THOUGHTS.sub(lambda m: self._new(_Mark.PAUSE) + m.group() + self._new(_Mark.RESUME), core, 16)
-        return f"{before}{self._new(_Mark.BEGIN)}{inner}{self._new(_Mark.END)}{after}"
+        end = next((found.start() for found in _THOUGHTS.finditer(core) if found[1]), None)
+
+        def marked(tag: re.Match[str]) -> str:
+            pause = self._new(_Mark.PAUSE) if tag.start() == end else ""
+            return pause + tag.group() + self._new(_Mark.RESUME)
+
+        return f"{before}{self._new(_Mark.BEGIN)}{_THOUGHTS.sub(marked, core, 16)}{self._new(_Mark.END)}{after}"
 
     def _new(self, mark: _Mark) -> str:
         char = next(self._free, None)

@@ -45,6 +45,15 @@ THINKING = (
     "{{ '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n<think>\\n' }}{% endif %}"
 )
+# An answer is taken apart at its thoughts and put together again.
+REBUILDING = (
+    "{% for message in messages %}{% set content = message['content'] %}"
+    "{% if message['role'] == 'assistant' and '</think>' in content %}"
+    "{% set thoughts = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}"
+    "{% set content = '<think>\\n' + thoughts + '\\n</think>\\n\\n' + content.split('</think>')[-1].lstrip('\\n') %}{% endif %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + content + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 DATED = "{{ strftime_now('%d %b %Y') }} {{ messages[-1]['content'] }}"
 ALL = {"chatml": CHATML, "gemma": GEMMA, "mistral": MISTRAL, "dropping": DROPPING, "thinking": THINKING}
 
