@@ -20,7 +20,8 @@ from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 # Supplementary private-use planes, less the two noncharacters at the end of each.
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
 
-_THOUGHTS = re.compile(r"\s*<(/?)think>\s*")
+# The look-behind keeps a long run of whitespace from being tried at each of its characters.
+_THOUGHTS = re.compile(r"(?:(?<!\s)\s+)?<(/?)think>\s*")
 
 
 class _Mark(Enum):

@@ -14,8 +14,10 @@ from chatlab.errors import TemplateError
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import prompts_of
 from chatlab.prompts.registry import FORMATS
+from chatlab.prompts.spans import span_prompt
 from chatlab.prompts.template_sandbox import _CHILDREN, render_untrusted
 from tests.prompts.small_tokenizers import encodable_dialogues, small_tokenizers
+from tests.prompts.test_control_tokens import built
 from tests.prompts.test_template_sandbox import BOMBS, VARIABLES
 
 WORDS = "Who is the director of the film that we saw together last week in the old cinema by the river? "
@@ -59,6 +61,17 @@ def test_a_turn_of_a_50_turn_prompt(benchmark, name):
     print(f"\n{name}: {turn_ms:.3f} ms a turn, 200 turns take {growth:.1f} times 50 (linear: 4)")
     assert turn_ms < 1
     assert growth < 6
+
+
+@pytest.mark.parametrize("filler", [" ", "\n", "<think>", "</think>\n", "<"])
+def test_finding_the_messages_is_linear_in_their_length(benchmark, filler):
+    """Four times the message, whatever one who wants to be a burden fills it with."""
+    short, long = (built("chatml", [f"a{filler * count}b"], []) for count in (10_000, 40_000))
+    benchmark.pedantic(lambda: span_prompt(long), rounds=5)
+    growth = seconds(lambda: span_prompt(long), 9) / seconds(lambda: span_prompt(short), 9)
+    benchmark.extra_info["time_of_40000_over_10000"] = growth
+    print(f"\n{filler!r}: 40,000 take {growth:.1f} times 10,000 (linear: 4)")
+    assert growth < 8
 
 
 def test_the_law_beside_a_bare_encode(benchmark):
