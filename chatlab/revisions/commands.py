@@ -204,7 +204,7 @@ def _plain_text(result: _Report) -> str:
 def _role(spec: str) -> tuple[str, str]:
     name, mark, pin = spec.partition("=")
     if not (name and mark and pin):
-        raise LockError(f"the role {spec!r} names no pin: give NAME=SOURCE@COMMIT, such as weights=org/model@<commit>")
+        raise LockError(f"the role {spec!r} names no pin: give NAME=SOURCE@COMMIT, such as weights=org/model@COMMIT")
     return name, pin
 
 

@@ -52,7 +52,7 @@ def lock(
         loader: the loader that your programs use.
         options: keyword arguments for ``from_pretrained`` that your programs use.
         prompts: prompts of your own; their ids are locked too.
-        roles: commits of what belongs to the tokenizer, such as ``{"weights": "org/model@<commit>"}``.
+        roles: commits of what belongs to the tokenizer, such as ``{"weights": "org/model@COMMIT"}``.
         vendor: copy the files beside the lock file, so that a deleted repository or a force push cannot take them.
         update: replace a locked alias, and keep a note of what changed.
 

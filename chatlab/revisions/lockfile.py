@@ -205,7 +205,7 @@ class Entry(Result):
         if not _SHA256.fullmatch(self.snapshot_sha256):
             raise LockError(f"{self.alias}: {self.snapshot_sha256!r} is no sha256 of a snapshot")
         if not fits(dict(self.roles), _SHAPES["roles"]):
-            raise LockError(f"{self.alias}: a role is a name with a pin, such as {{'weights': 'org/model@<commit>'}}")
+            raise LockError(f"{self.alias}: a role is a name with a pin, such as {{'weights': 'org/model@COMMIT'}}")
 
     def source(self, root: Path, *, offline: bool = True) -> Source:
         """Return the files that were locked.
