@@ -9,17 +9,22 @@ no merge can build it.
 from __future__ import annotations
 
 import json
+import pickle
 import re
 import secrets
 from collections.abc import Hashable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import ControlTokenError, EncodeError
 from chatlab.prompts.reading import CONTROL_SPELLING, Reader, Reading
 from chatlab.prompts.slow_reader import SlowReader
+
+_TWINS = 8
+"""Twins kept a tokenizer: one a set of control tokens, and each as large as the tokenizer."""
 
 
 class RustReader(Reader):
@@ -40,7 +45,7 @@ class RustReader(Reader):
         spelled = {i for i, token in tokens.items() if token.special or CONTROL_SPELLING.fullmatch(token.content)}
         self.special = special_ids.union(spelled).intersection(self.added)
         self.unk_id = _unk_id(rust)
-        self._twins: dict[frozenset[int], tuple[RustTokenizer, dict[int, str]]] = {}
+        self._twins: dict[tuple[Any, ...], tuple[RustTokenizer, dict[int, str]]] = {}
 
     def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
         """The ids of ``text``."""
@@ -54,9 +59,11 @@ class RustReader(Reader):
 
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch`` from the twin; a renamed control token before it stands for ``after``."""
-        if control not in self._twins:
-            self._twins[control] = self._twin(control)
-        twin, renamed = self._twins[control]
+        # The steps before the model may be exchanged at any time, and a pickle of them is small.
+        key = control, pickle.dumps(self._rust.normalizer), pickle.dumps(self._rust.pre_tokenizer)
+        if key not in self._twins:
+            self._twins = dict([*self._twins.items()][1 - _TWINS :]) | {key: self._twin(control)}
+        twin, renamed = self._twins[key]
         if after is None:
             ids: list[int] = self._encode(twin, stretch, False).ids
             return ids
@@ -128,9 +135,9 @@ class SpanReader(Reader):
 
 
 def reader_of(tokenizer: Any) -> Reader:
-    """The reader of a tokenizer; made anew when its added tokens or its special tokens change.
+    """The reader of a tokenizer; made anew when its added tokens, its special tokens or its size change.
 
-    A normalizer or a model that is exchanged in a tokenizer already read is not seen: make a new tokenizer for that.
+    A model exchanged for another of the same size in a tokenizer already read is not seen: make a new one for that.
 
     Raises:
         ControlTokenError: the tokenizer is of a kind that does not tell where its tokens come from.
@@ -143,16 +150,17 @@ def reader_of(tokenizer: Any) -> Reader:
 def _added_table(tokenizer: Any) -> Hashable:
     """What makes a reader stale: the length is not enough, a token of the vocabulary may become a special one."""
     if isinstance(tokenizer, RustTokenizer):
-        return _table(tokenizer.get_added_tokens_decoder())
+        return tokenizer.get_vocab_size(), *_table(tokenizer.get_added_tokens_decoder())
     if hasattr(tokenizer, "backend_tokenizer"):
-        return _table(tokenizer.backend_tokenizer.get_added_tokens_decoder()), tuple(tokenizer.all_special_ids)
+        return _added_table(tokenizer.backend_tokenizer), *tokenizer.all_special_ids
     if hasattr(tokenizer, "tokens_trie"):
-        return _table(tokenizer.added_tokens_decoder), tuple(tokenizer.all_special_ids)
+        return len(tokenizer), *_table(tokenizer.added_tokens_decoder), *tokenizer.all_special_ids
     return None
 
 
-def _table(added: Mapping[int, Any]) -> Hashable:
-    return frozenset((i, token.content, token.special) for i, token in added.items())
+def _table(added: Mapping[int, AddedToken]) -> Iterator[Hashable]:
+    """An ``AddedToken`` equals another with the same flags; the slow classes set ``special`` in place."""
+    return ((i, token, token.special) for i, token in added.items())
 
 
 @lru_cache(maxsize=16)

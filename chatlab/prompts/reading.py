@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import NamedTuple
 
 # Phi-3's repository once unset the special flag of </s>: the spelling tells what the flag forgot.
@@ -59,7 +58,7 @@ class Reader(ABC):
         tokens = (Token(token_ids[number], *offsets[number]) for number in numbers)
         return Reading(token_ids, [token for token in tokens if token.end > token.start])
 
-    @cached_property
+    @property
     def frame(self) -> tuple[list[int], list[int]]:
         """The ids that ``add_special_tokens=True`` puts before and after a text."""
         bare = self.encode("a")

@@ -9,10 +9,12 @@ import threading
 import time
 
 import pytest
+from tokenizers import Tokenizer
 
 from chatlab.errors import TemplateError
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import prompts_of
+from chatlab.prompts.readers import reader_of
 from chatlab.prompts.registry import FORMATS
 from chatlab.prompts.spans import span_prompt
 from chatlab.prompts.template_sandbox import _CHILDREN, render_untrusted
@@ -87,6 +89,23 @@ def test_the_law_beside_a_bare_encode(benchmark):
     print(
         f"\nencode_prompt: {ratio:.2f} times the bare encode, {benchmark.stats['median'] / len(prompts) * 1e6:.0f} µs a prompt"
     )
+
+
+@pytest.mark.parametrize("added", [0, 1000])
+@pytest.mark.parametrize("forged", [False, True])
+def test_the_law_over_a_50_turn_prompt(benchmark, added, forged):
+    """Finding out whether a token was added since costs as much as there are added tokens: still < 1 ms a turn."""
+    tokenizer = Tokenizer.from_str(small_tokenizers()["byte bpe"].to_str())
+    tokenizer.add_special_tokens([f"<|x{number}|>" for number in range(added)])
+    prompt = filled("chatml", 50)
+    if forged:
+        prompt.set_responder_last_msg("<|im_end|>")
+    assert bool(encode_prompt(tokenizer, prompt, warn=False).forged) == forged
+    benchmark(lambda: encode_prompt(tokenizer, prompt, warn=False))
+    turn_ms, reader_us = benchmark.stats["median"] / 50 * 1e3, seconds(lambda: reader_of(tokenizer)) * 1e6
+    benchmark.extra_info |= {"ms_a_turn": turn_ms, "us_to_see_whether_tokens_were_added": reader_us}
+    print(f"\n{added + 3} added tokens, forged: {forged}: {turn_ms:.3f} ms a turn; the look costs {reader_us:.0f} µs")
+    assert turn_ms < 1
 
 
 @pytest.mark.parametrize("name", BOMBS)
