@@ -108,7 +108,10 @@ class Emitter:
 
     def get(self, timeout: float | None = None) -> Event:
         """The next event; raises ``queue.Empty`` after ``timeout`` seconds."""
-        return self._queue.get(timeout=timeout)
+        event = self._queue.get(timeout=timeout)
+        if isinstance(event, EndEvent):
+            self._queue.put(event)  # another thread may wait for it as well
+        return event
 
     def subscribe(self, sink: Callable[[Event], object]) -> None:
         """Hand events to ``sink`` from now on, in the engine's thread; those that waited come first."""
@@ -133,7 +136,8 @@ def _nowhere(event: Event) -> None:
 class TokenStream:
     """The consumer's hand on a request: an iterator of its events that ends after the ``EndEvent``.
 
-    Dropping the last reference cancels the request, so nothing generates for nobody.
+    Dropping the last reference cancels the request, so nothing generates for nobody; one that hands its events to a
+    callback lives until its end.
     """
 
     def __init__(self, emitter: Emitter, *, prompt_len: int, seed: int | None) -> None:

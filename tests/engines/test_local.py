@@ -6,6 +6,7 @@ import gc
 import random
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -416,6 +417,20 @@ def test_a_callback_that_raises_ends_its_own_request_only(engine) -> None:
     run.subscribe(callback)
     assert len(ids_of(engine.submit([5], GREEDY))) == 12
     assert engine.wait_idle(5)
+
+
+def test_two_readers_of_one_reply_share_it_and_both_end(model) -> None:
+    with LocalEngine(model, eos_ids=()) as engine:
+        handle = model.register_forward_pre_hook(lambda *args: time.sleep(0.02))
+        run, read = engine.submit([5], GREEDY), []
+        readers = [threading.Thread(target=lambda: read.extend(ids_of(run)), daemon=True) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(20)
+        handle.remove()
+        assert not any(reader.is_alive() for reader in readers)
+        assert sorted(read) == sorted(ids_of(engine.submit([5], GREEDY)))
 
 
 def test_waiting_for_an_event_can_time_out(model) -> None:
