@@ -24,6 +24,15 @@ from chatlab.prompts.content import RoleType as RoleType
 from chatlab.prompts.content import checked_text
 
 
+KEY_OF = "a key of the "
+"""What ``with_texts`` says first of a text that is a key, such as the name of a tool's parameter."""
+
+
+def may_be_sorted(text: str, whose: str) -> bool:
+    """Whether a text is a key in plain words, which templates sort and compare: a change to it may change their choice."""
+    return whose.startswith(KEY_OF) and text.replace("-", "_").isidentifier()
+
+
 class AbstractChatPrompt:
     """A dialogue and the one string that a model reads of it.
 
@@ -236,7 +245,7 @@ class AbstractChatPrompt:
         """A copy in which every text that came from outside is ``change(text, whose)``.
 
         Args:
-            change: gets a text and whose it is, such as ``requester message 3``.
+            change: gets a text and whose it is, such as ``requester message 3``; see ``may_be_sorted`` for keys.
         """
         twin = self.copy()
         twin._contents = [

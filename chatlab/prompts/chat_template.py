@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from chatlab.errors import PromptError, TemplateError
-from chatlab.prompts.base import AbstractChatPrompt, ChatContent, RoleType
+from chatlab.prompts.base import KEY_OF, AbstractChatPrompt, ChatContent, RoleType
 from chatlab.prompts.messages import ROLES, check_message, messages_of
 from chatlab.prompts.template_sandbox import TemplateLimits, render, render_untrusted
 
@@ -19,6 +20,9 @@ Change = Callable[[str, str], str]
 # Templates compare the values of these keys with words of their own, so a mark in them would change the choice.
 _COMPARED = ("role", "type")
 _PLAIN_WORDS = (*ROLES, "function", "text", "object", "array", "string", "number", "integer", "boolean", "null")
+
+_LOOKED_UP = re.compile(r"[.'\"]([\w-]+)")
+"""What may be a key in a template: ``message.content``, ``message['content']``."""
 
 
 class ChatTemplatePrompt(AbstractChatPrompt):
@@ -130,13 +134,15 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     def with_texts(self, change: Change) -> Self:
         """A copy in which every text from outside is changed: messages, their fields, tools and documents."""
         twin = super().with_texts(change)
+        looked_up = frozenset(_LOOKED_UP.findall(self.chat_template))
         twin._contents = [
-            replace(c, fields=_changed(c.fields, change, f"{c.role_name} message {c.message_id}"))
+            replace(c, fields=_changed(c.fields, change, f"{c.role_name} message {c.message_id}", looked_up))
             for c in twin._contents
         ]
-        twin.tools = _changed(self.tools, change, "tool list")
+        twin.tools = _changed(self.tools, change, "tool list", looked_up)
         if "documents" in self.variables:
-            twin.variables = {**self.variables, "documents": _changed(self.variables["documents"], change, "documents")}
+            documents = _changed(self.variables["documents"], change, "documents", looked_up)
+            twin.variables = {**self.variables, "documents": documents}
         return twin
 
     def to_dict(self) -> dict[str, Any]:
@@ -228,22 +234,23 @@ def _schema(tool: Mapping[str, Any] | Callable[..., Any]) -> dict[str, Any]:
     return schema
 
 
-def _changed(value: Any, change: Change, whose: str) -> Any:
-    """``value`` with every string in it changed, and every key that is not a plain word."""
+def _changed(value: Any, change: Change, whose: str, looked_up: frozenset[str]) -> Any:
+    """``value`` with every string in it changed, and every key that the template does not look up by its name."""
     if isinstance(value, str):
         return change(value, whose)
     if isinstance(value, Mapping):
-        return dict(_changed_items(value, change, whose))
+        return dict(_changed_items(value, change, whose, looked_up))
     if isinstance(value, list | tuple):
-        return [_changed(item, change, whose) for item in value]
+        return [_changed(item, change, whose, looked_up) for item in value]
     return value
 
 
-def _changed_items(items: Mapping[str, Any], change: Change, whose: str) -> Iterator[tuple[str, Any]]:
+def _changed_items(
+    items: Mapping[str, Any], change: Change, whose: str, looked_up: frozenset[str]
+) -> Iterator[tuple[str, Any]]:
     for key, item in items.items():
         if key in _COMPARED and item in _PLAIN_WORDS:
             yield key, item
         else:
-            # Templates look values up by plain words; a key that is none can only be shown.
-            is_plain = key.replace("-", "_").isidentifier()
-            yield key if is_plain else change(key, whose), _changed(item, change, whose)
+            is_kept = key in looked_up or not isinstance(key, str)
+            yield key if is_kept else change(key, KEY_OF + whose), _changed(item, change, whose, looked_up)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chatlab.errors import ControlTokenError
-from chatlab.prompts.base import AbstractChatPrompt, prompt_text
+from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 from chatlab.prompts.readers import reader_of
 from chatlab.prompts.reading import Reader, Reading, Token
 from chatlab.prompts.spans import MessageSpan, SpannedPrompt, span_prompt
@@ -177,6 +177,8 @@ def _refuse_unlike_neutral(
     """Let a prompt pass whose control tokens are those of the same prompt with neutral messages, and no other."""
 
     def neutral(text: str, whose: str) -> str:
+        if may_be_sorted(text, whose):
+            return text
         return "".join(char if char.isspace() else _FILLER for char in text)
 
     def control_ids(text: str, reading: Reading) -> list[int]:

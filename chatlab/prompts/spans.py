@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any
 
 from chatlab.errors import ControlTokenError
-from chatlab.prompts.base import AbstractChatPrompt, prompt_text
+from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 
 # Supplementary private-use planes, less the two noncharacters at the end of each.
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
@@ -66,8 +66,11 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
     """
     text = prompt_text(prompt, opts)
     marks = _Marks(set(_PRIVATE.findall(text)))
-    marked = prompt_text(prompt.with_texts(marks.mark), opts)
-    return SpannedPrompt(text=text, spans=marks.read(marked, text))
+    spans = marks.read(prompt_text(prompt.with_texts(marks.mark), opts), text)
+    if spans is None and marks.keys:
+        marks = _Marks(marks.taken, spare_keys=True)
+        spans = marks.read(prompt_text(prompt.with_texts(marks.mark), opts), text)
+    return SpannedPrompt(text=text, spans=spans)
 
 
 class _Marks:
@@ -78,14 +81,17 @@ class _Marks:
     the message's own.
     """
 
-    def __init__(self, taken: set[str]) -> None:
+    def __init__(self, taken: set[str], spare_keys: bool = False) -> None:
+        self.taken, self.spare_keys, self.keys = taken, spare_keys, 0
         self._free = (chr(c) for c in range(0xF0000, 0x10FFFE) if c & 0xFFFE != 0xFFFE and chr(c) not in taken)
         self._meaning: dict[str, tuple[int, _Mark]] = {}
         self._whose: list[str] = []
 
     def mark(self, text: str, whose: str) -> str:
         core = text.strip()
-        if not core:
+        is_key = may_be_sorted(text, whose)
+        self.keys += is_key
+        if not core or (is_key and self.spare_keys):
             return text
         before, after = text[: text.index(core)], text[text.index(core) + len(core) :]
         self._whose.append(whose)

@@ -260,6 +260,36 @@ def test_tools_and_the_system_text_yield_no_control_id_either():
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
 
 
+# As templates for coding models do: what they do not know of a parameter, they write as <key>value</key>.
+XML_KEYS = (
+    "{{ '<think>' }}{% for tool in tools %}{% for key in tool.parameters if key not in ['type'] %}"
+    "{{ '<' ~ key ~ '>' ~ tool.parameters[key] ~ '</' ~ key ~ '>' }}{% endfor %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "template", [XML_KEYS, XML_KEYS.replace(" in tool.parameters if", " in tool['parameters'] if")]
+)
+def test_the_name_of_a_parameter_yields_no_control_id(template):
+    tokenizer = fast_tokenizer("llama2 and mistral", template)
+    tools = [{"name": "f", "parameters": {"type": "object", "think": "x", "s": 1, 7: "y"}}]
+    with pytest.warns(ControlTokenWarning, match="a key of the tool list: the control token"):
+        ids = encode_prompt(tokenizer, ChatTemplatePrompt(tokenizer, tools=tools)).token_ids
+    assert [ids.count(tokenizer.convert_tokens_to_ids(t)) for t in ("<think>", "</think>", "<s>")] == [1, 0, 0]
+
+
+def test_parameters_that_a_template_sorts_or_compares_keep_their_ids():
+    template = (
+        "{{ '<think>' }}{% for tool in tools %}{% for key, value in tool.parameters | dictsort %}"
+        "{{ '</think>' ~ key ~ ('!' if key in tool.required else '') }}{% endfor %}{% endfor %}"
+    )
+    tokenizer = fast_tokenizer("llama2 and mistral", template)
+    prompt = ChatTemplatePrompt(tokenizer, tools=[{"parameters": {"to": 1, "of": 2}, "required": ["to"]}])
+    encoded = encode_prompt(tokenizer, prompt)
+    assert encoded.text == "<think></think>of</think>to!"
+    assert encoded.token_ids == tokenizer.encode(encoded.text, add_special_tokens=False)
+
+
 @given(st.sampled_from(sorted(ALL)), st.lists(st.text(alphabet="abc <>|_endim\n映画"), min_size=1, max_size=4))
 def test_clean_dialogues_keep_the_ids_of_apply_chat_template(name, texts):
     tokenizer = fast_tokenizer("byte bpe", ALL[name], bos="<|endoftext|>", eos="<|endoftext|>")
