@@ -23,7 +23,6 @@ from chatlab.prompts.content import PromptTTL as PromptTTL
 from chatlab.prompts.content import RoleType as RoleType
 from chatlab.prompts.content import checked_text
 
-
 KEY_OF = "a key of the "
 """What ``with_texts`` says first of a text that is a key, such as the name of a tool's parameter."""
 
