@@ -248,6 +248,21 @@ def test_a_prompt_class_is_compared_with_the_tokenizers_own_template(few: Path) 
     assert "knows no chat templates" in raw.stderr
 
 
+def test_a_comparison_leaves_out_what_it_may_and_writes_its_page(tmp_path: Path) -> None:
+    path, out = tmp_path / "mixed.jsonl", tmp_path / "out"
+    bad = '{"id": "bad", "turns": [{"user": "\\ud800"}]}\n'
+    path.write_text('{"turns": [{"user": "Hi <b>"}]}\n' + bad + "no JSON\n", encoding="utf-8")
+    command = ("drift", LEGACY, "--against", "template", "--dialogues", str(path))
+    assert "error:" in chatlab(*command).stderr
+    run = chatlab(*command, "--skip-bad", "--out", str(out))
+    assert run.exit_code == 1, run.stderr
+    assert "2 dialogues were left out; the first: dialogue 'bad': " in " ".join(run.stderr.split())
+    assert [page.name for page in out.iterdir()] == ["template.html"]
+    page = (out / "template.html").read_text(encoding="utf-8")
+    assert "against the template of" in page
+    assert "<b>" not in page
+
+
 def test_a_hostile_template_is_rendered_within_limits(few: Path, tmp_path: Path) -> None:
     shutil.copytree(tokenizer_path("phi3-style/before"), tmp_path / "bomb")
     for loops, says in (

@@ -61,7 +61,10 @@ def drift(
     replies: Annotated[
         str, typer.Option(help="dataset, model (embedded, for the dialogues it was taught), or a model folder")
     ] = "dataset",
-    out: Annotated[Path | None, typer.Option(help="folder for Parquet, CSV, figures and the HTML report")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="folder for Parquet, CSV, figures and the HTML report, or for the page of --against"),
+    ] = None,
     trace: Annotated[int, typer.Option(help="how many prompts to explain", min=0)] = 200,
     against: Annotated[
         Literal["template"] | None, typer.Option(help="compare the prompt class with the tokenizer's own chat template")
@@ -84,7 +87,7 @@ def drift(
         reader = load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
         if against == "template":
             path = dialogues or dialogues_path()
-            same = _against_template(reader, _prompt_class(prompt), path, skip_bad, not trust_template)
+            same = _against_template(reader, _prompt_class(prompt), path, folder, skip_bad, not trust_template)
             raise typer.Exit(EXACT if same else DRIFT)
         study = _Study(reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, skip_bad)
         tally = DriftTally()
@@ -103,7 +106,7 @@ def drift(
                 f"\nwritten to {escape(str(folder))}: drift.parquet, drift.csv, " + ", ".join(p.name for p in paths)
             )
         if study.bad:
-            errors.print(f"[yellow]{len(study.bad)} dialogues were left out[/]; the first: {escape(str(study.bad[0]))}")
+            _tell_left_out(study.bad)
         if interrupted:
             errors.print("[yellow]interrupted: this is what was measured so far[/]")
             raise typer.Exit(ERROR)
@@ -237,7 +240,12 @@ def _replies(replies: str) -> Any:
 
 
 def _against_template(
-    reader: Tokenizer, prompt_class: Callable[[], AbstractChatPrompt], path: Path, skip_bad: bool, untrusted: bool
+    reader: Tokenizer,
+    prompt_class: Callable[[], AbstractChatPrompt],
+    path: Path,
+    folder: Path | None,
+    skip_bad: bool,
+    untrusted: bool,
 ) -> bool:
     """Show how the prompts of a class differ from the tokenizer's own template; tell whether they do not."""
     from chatlab.prompts.dialogue import read_dialogues
@@ -247,8 +255,14 @@ def _against_template(
         raise PromptError(
             f"{reader.name} was read by {reader.loader}, which knows no chat templates: --loader transformers"
         )
-    dialogues = read_dialogues(path, skip_bad)
-    comparison = compare_with_template(prompt_class, reader.wrapped, dialogues, untrusted=untrusted, progress=True)
+    bad: list[ChatlabError] = []
+    on_bad = bad.append if skip_bad else None
+    dialogues = read_dialogues(path, skip_bad, on_bad)
+    comparison = compare_with_template(
+        prompt_class, reader.wrapped, dialogues, untrusted=untrusted, on_bad=on_bad, progress=True
+    )
+    if bad:
+        _tell_left_out(bad)
     if not comparison.prompts:
         raise DialogueError(f"{path} holds no dialogue to compare: write one a line, such as {_EXAMPLE}")
     console.print(Text(str(comparison)))
@@ -258,7 +272,13 @@ def _against_template(
             f"\nThe class against the template, dialogue {escape(example.dialogue_id)}, turn {example.turn_number}:"
         )
         console.print(Text(diff_text(_template_parts(example), context_len=40)), soft_wrap=True)
+    if folder is not None:
+        console.print(f"\nwritten to {escape(str(comparison.save_html(folder / 'template.html')))}")
     return comparison.same_text == comparison.same_ids == comparison.prompts and not comparison.findings
+
+
+def _tell_left_out(bad: list[ChatlabError]) -> None:
+    errors.print(f"[yellow]{len(bad)} dialogues were left out[/]; the first: {escape(str(bad[0]))}")
 
 
 def _template_parts(difference: PromptDifference) -> Iterator[Part]:

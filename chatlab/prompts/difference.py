@@ -8,7 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import TemplateError, TemplateLimitError, TemplateSyntaxError
+from chatlab.errors import (
+    ChatlabError,
+    ControlTokenError,
+    DialogueError,
+    EncodeError,
+    TemplateError,
+    TemplateLimitError,
+    TemplateSyntaxError,
+)
 from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
@@ -28,6 +36,7 @@ def compare_with_template(
     clock: datetime | None = None,
     untrusted: bool = False,
     keep: int = 100,
+    on_bad: Callable[[ChatlabError], None] | None = None,
     progress: bool | Reporter = False,
 ) -> TemplateComparison:
     """Compare every turn's prompt of a class with what the tokenizer's own template makes of the same messages.
@@ -40,9 +49,11 @@ def compare_with_template(
         clock: the time that the template is told.
         untrusted: render the template in a child process under ``TemplateLimits``.
         keep: how many differing prompts the result holds; all are counted.
+        on_bad: called with the error of each dialogue that cannot be compared, which is then left out.
         progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
 
     Raises:
+        DialogueError: a dialogue cannot be compared, such as one that cannot be encoded, and there is no ``on_bad``.
         TemplateError: the tokenizer has no chat template.
         TemplateLimitError: an untrusted template oversteps a limit.
         TemplateSyntaxError: the template is not Jinja.
@@ -54,7 +65,15 @@ def compare_with_template(
     findings: Counter[tuple[str, str]] = Counter()
     with Meter(progress, "comparing", "dialogues", length_of(dialogues)) as meter:
         for dialogue in dialogues:
-            for difference in _compare(prompt_class, theirs, reader, tokenizer, dialogue):
+            try:
+                differences = list(_compare(prompt_class, theirs, reader, tokenizer, dialogue))
+            except (ControlTokenError, DialogueError, EncodeError) as error:
+                named = DialogueError(f"dialogue {dialogue.id!r}: {error}")
+                if on_bad is None:
+                    raise named from error
+                on_bad(named)
+                differences = []
+            for difference in differences:
                 prompts += 1
                 same_text += difference.same_text
                 same_ids += difference.same_ids

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
+from chatlab.errors import DialogueError, PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chatml import ChatPromptChatML
 from chatlab.prompts.dialogue import Dialogue, Turn
@@ -187,6 +187,16 @@ def test_no_template_and_no_class_are_typed_errors():
 
     with pytest.raises(PromptError, match="NoText has no create_prompt"):
         compared(NoText, CHATML)
+
+
+def test_a_dialogue_that_cannot_be_encoded_is_named_and_left_out():
+    bad = Dialogue(id="bad", turns=(Turn(user="Hi", assistant="Hello"), Turn(user="\ud800")))
+    tokenizer, told = fast_tokenizer("byte bpe", CHATML), []
+    with pytest.raises(DialogueError, match="dialogue 'bad': .*cannot encode the text"):
+        compare_with_template(ChatPromptChatML, tokenizer, [DIALOGUE, bad])
+    result = compare_with_template(ChatPromptChatML, tokenizer, [bad, DIALOGUE], on_bad=told.append)
+    assert result == compare_with_template(ChatPromptChatML, tokenizer, [DIALOGUE])
+    assert [str(error)[:15] for error in told] == ["dialogue 'bad':"]
 
 
 def test_a_template_may_lie_in_a_folder_beside_any_tokenizer(tmp_path):
