@@ -43,6 +43,8 @@ class Rendered:
     """The same without the reply's opening."""
     earlier: str
     """Without the last question either: the first messages alone."""
+    drops_system: bool
+    """Whether another system text gives the same prompt."""
     bos_id: int | None
     ids_with_special: list[int]
 
@@ -54,12 +56,16 @@ def rendered(prompt: AbstractChatPrompt, reader: Reader, tokenizer: Any) -> Rend
     closed.remove_last_message()
     earlier = closed.copy()
     earlier.remove_last_message()
+    other = prompt.copy()
+    system = prompt.get_system_prompt()
+    other.set_system_prompt(f"{system}x")
     before = reader.frame[0]
     return Rendered(
         text=encoded.text,
         ids=encoded.token_ids,
         closed=closed.create_prompt(),
         earlier=earlier.create_prompt() if earlier.get_history() else "",
+        drops_system=bool(system and system.strip()) and other.create_prompt() == encoded.text,
         bos_id=before[0] if before else _bos_id(tokenizer),
         ids_with_special=[*before, *encoded.token_ids] if prompt.add_special_tokens is False else encoded.token_ids,
     )
@@ -79,8 +85,8 @@ def faults_of(side: str, prompt: Rendered, dialogue: Dialogue) -> list[Finding]:
     elif prompt.bos_id is not None and prompt.ids_with_special[:2] == bos:
         detail = "the text carries its BOS: with add_special_tokens=True, the default, there are two"
         faults.append(Finding(fault=Fault.DOUBLE_BOS, side=side, detail=detail))
-    if dialogue.system and dialogue.system.strip() and dialogue.system.strip() not in prompt.text:
-        detail = f"{dialogue.system.strip()!r:.60} is not in the prompt"
+    if prompt.drops_system and dialogue.system and dialogue.system.strip():
+        detail = f"{dialogue.system.strip()!r:.60} changes nothing in the prompt"
         faults.append(Finding(fault=Fault.SYSTEM_DROPPED, side=side, detail=detail))
     if not prompt.text.startswith(prompt.earlier):
         offset = len(_common_prefix(prompt.text, prompt.earlier))

@@ -15,6 +15,7 @@ from chatlab.prompts.difference import compare_with_template
 from chatlab.prompts.faults import Fault
 from chatlab.prompts.gemma import ChatPromptGemma
 from chatlab.prompts.mistral import ChatPromptMistralV3
+from chatlab.prompts.named_roles import ChatPromptRinnaJpGptNeoxInstSft
 from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
 from chatlab.prompts.prompt_difference import TemplateComparison
 from chatlab.prompts.vicuna import ChatPromptVicuna
@@ -105,6 +106,15 @@ def test_a_dropped_system_prompt_is_named():
     assert faults(result, "template") == {Fault.SYSTEM_DROPPED}
     assert result.findings[Fault.SYSTEM_DROPPED, "template"] == 3
     assert compared(ChatPromptPhi3, DROPPING, [NO_SYSTEM], kind="right-stripping").findings == {}
+
+
+def test_a_system_text_is_dropped_where_the_prompt_does_not_depend_on_it():
+    """Not where a format writes its newlines otherwise, and also where a question happens to say the same."""
+    lines = Dialogue(id="d", system="Be brief.\nBe kind.", turns=DIALOGUE.turns)
+    assert Fault.SYSTEM_DROPPED not in faults(compared(ChatPromptRinnaJpGptNeoxInstSft, CHATML, [lines]), "class")
+    echoed = Dialogue(id="d", system="Who?", turns=DIALOGUE.turns)
+    result = compared(ChatPromptPhi3, DROPPING, [echoed], kind="right-stripping")
+    assert result.findings[Fault.SYSTEM_DROPPED, "template"] == 3
 
 
 def test_a_broken_prefix_is_named():
