@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from chatlab.errors import MessageTypeError, OutputError, PromptError, RoleOrderError
+from chatlab.files import whole_file
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
 from chatlab.prompts.dialogue import Dialogue, new_prompt
 
@@ -128,18 +127,14 @@ def write_dialogues(path: str | Path, dialogues: Iterable[Dialogue]) -> int:
         OutputError: the file cannot be written.
     """
     path, count = Path(path), 0
-    try:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, suffix=".tmp", delete=False) as file:
-            try:
+    with whole_file(path) as temporary:
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
                 for dialogue in dialogues:
                     file.write(json.dumps(dialogue.to_dict(), ensure_ascii=_needs_escapes(dialogue)) + "\n")
                     count += 1
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.replace(file.name, path)
-    except OSError as error:
-        raise OutputError(f"cannot write dialogues to {path}: {error.strerror}") from error
+        except OSError as error:
+            raise OutputError(f"cannot write dialogues to {path}: {error.strerror}") from error
     return count
 
 

@@ -90,5 +90,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
         write_dialogues(path, breaks())
     assert [p.name for p in tmp_path.iterdir()] == ["d.jsonl"]
     assert path.read_text() == "before"
-    with pytest.raises(OutputError, match="cannot write dialogues"):
+    write_dialogues(path, [])
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+    with pytest.raises(OutputError, match="cannot write"):
         write_dialogues(tmp_path / "no" / "where.jsonl", [])
