@@ -9,7 +9,7 @@ from typing import Any
 
 from chatlab.errors import MessageTypeError, OutputError, PromptError, RoleOrderError
 from chatlab.files import whole_file
-from chatlab.prompts.base import AbstractChatPrompt, RoleType
+from chatlab.prompts.base import AbstractChatPrompt, PromptTTL, RoleType
 from chatlab.prompts.dialogue import Dialogue, new_prompt
 
 # Many templates write a role as part of a control token ('<|' + role + '|>'), so no other word may stand there.
@@ -112,11 +112,13 @@ def _part(part: Any) -> str:
 
 
 def dialogue_of(prompt: AbstractChatPrompt, *, id: str = "", labels: Mapping[str, Any] | None = None) -> Dialogue:
-    """The dialogue that a prompt holds.
+    """The dialogue that a prompt holds, also those turns that a single-turn prompt does not show.
 
     Raises:
         DialogueError: it is empty, or does not alternate between question and answer.
     """
+    prompt = prompt.copy()
+    prompt.set_prompt_ttl(PromptTTL.MULTI_TURN)
     return Dialogue.from_dict({"id": id, "labels": labels, "messages": messages_of(prompt)})
 
 

@@ -59,6 +59,14 @@ def test_a_dialogue_comes_back_from_its_prompt(turns, system, is_open):
     assert dialogue_of(prompt, id="d", labels={"a": 1}) == dialogue
 
 
+def test_a_single_turn_prompt_gives_all_that_was_said():
+    dialogue = Dialogue(id="d", turns=tuple(Turn(user=f"q{n}", assistant=f"a{n}") for n in range(3)))
+    prompt = fill_prompt(dialogue, prompt_class("weblab-10b"))
+    shown = prompt.create_prompt()
+    assert dialogue_of(prompt, id="d") == dialogue
+    assert prompt.create_prompt() == shown
+
+
 def test_an_empty_prompt_is_no_dialogue():
     with pytest.raises(DialogueError, match="empty"):
         dialogue_of(prompt_class("chatml")())
