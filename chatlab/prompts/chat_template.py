@@ -164,19 +164,21 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         Data from elsewhere may bring a template of their own: set ``untrusted`` to True in them.
 
         Raises:
-            PromptError: the data belong to another class, or no tokenizer is given.
+            PromptError: the data belong to another class, lack a field or hold a wrong one, or no tokenizer is given.
         """
         if tokenizer is None:
             raise PromptError("a ChatTemplatePrompt needs its tokenizer: from_dict(data, tokenizer)")
-        clock = datetime.fromisoformat(data["clock"]) if data.get("clock") else None
+        try:
+            options = {
+                "clock": datetime.fromisoformat(data["clock"]) if data.get("clock") else None,
+                "limits": TemplateLimits(**data.get("limits", {})),
+                "tools": [dict(tool) for tool in data.get("tools") or ()],
+                **data.get("variables", {}),
+            }
+        except (TypeError, ValueError) as error:
+            raise PromptError(f"not the data of a {cls.__name__}: {error!r}") from error
         prompt = cls(
-            tokenizer,
-            chat_template=data.get("chat_template"),
-            tools=data.get("tools"),
-            clock=clock,
-            untrusted=data.get("untrusted", False),
-            limits=TemplateLimits(**data.get("limits", {})),
-            **data.get("variables", {}),
+            tokenizer, chat_template=data.get("chat_template"), untrusted=data.get("untrusted", False), **options
         )
         prompt._restore(data)
         return prompt
@@ -213,8 +215,12 @@ def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _chosen(templates: Mapping[str, str], wanted: str | None, has_tools: bool) -> str:
-    if wanted is not None:
+    if wanted is not None and (wanted in templates or "{" in wanted):
         return templates.get(wanted, wanted)
+    if wanted is not None:
+        raise TemplateError(
+            f"no chat template is called {wanted!r:.80}, and it is none itself: there are {', '.join(templates) or 'none'}"
+        )
     if has_tools and "tool_use" in templates:
         return templates["tool_use"]
     if "default" in templates:

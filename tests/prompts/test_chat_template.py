@@ -182,6 +182,19 @@ def test_plain_data_bring_a_prompt_back(texts, system):
         ChatTemplatePrompt.from_dict(prompt.to_dict())
 
 
+@pytest.mark.parametrize(
+    "bad", [{"clock": "now"}, {"limits": {"seconds": 1}}, {"limits": None}, {"variables": [1]}, {"tools": ["weather"]}]
+)
+def test_plain_data_of_a_wrong_kind_are_a_typed_error(bad):
+    with pytest.raises(PromptError, match="not the data of a ChatTemplatePrompt"):
+        ChatTemplatePrompt.from_dict({**chat().to_dict(), **bad}, fast_tokenizer("byte bpe", CHATML))
+
+
+def test_a_template_name_that_is_not_there_is_no_template():
+    with pytest.raises(TemplateError, match="no chat template is called 'tool-use'.*there are default"):
+        chat(chat_template="tool-use")
+
+
 def test_plain_data_bring_the_limits_and_another_template_back():
     limits = TemplateLimits(time_s=0.5, memory_bytes=64 * 2**20, output_len=5)
     prompt = chat(THINKING, chat_template=CHATML, untrusted=True, limits=limits)
