@@ -119,7 +119,7 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         variables = {
             **self.special_tokens,
             **self.variables,
-            "messages": self.get_messages(opts),
+            "messages": [_with_reasoning(message) for message in self.get_messages(opts)],
             "tools": self.tools,
             "documents": self.variables.get("documents"),
             "add_generation_prompt": bool(contents) and contents[-1].message is None,
@@ -229,6 +229,14 @@ def _chosen(templates: Mapping[str, str], wanted: str | None, has_tools: bool) -
         f"it has only {', '.join(templates)}: name one" if templates else "use a prompt class, or give chat_template"
     )
     raise TemplateError(f"the tokenizer has no default chat template: {found}")
+
+
+def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """The message with its reasoning under each name that a template may read, as transformers hands it over."""
+    reasoning = next(
+        (message[name] for name in ("reasoning_content", "thinking", "reasoning") if name in message), None
+    )
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
 def _schema(tool: Mapping[str, Any] | Callable[..., Any]) -> dict[str, Any]:

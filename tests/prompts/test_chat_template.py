@@ -58,6 +58,20 @@ def test_the_text_is_what_apply_chat_template_gives():
             assert encode_prompt(tokenizer, prompt).token_ids == ids
 
 
+@pytest.mark.parametrize("name", ["reasoning_content", "thinking", "reasoning"])
+def test_reasoning_is_read_under_each_of_its_names(name):
+    template = "{% for m in messages %}{{ m.reasoning_content }}|{{ m.thinking }}|{{ m.content }}{% endfor %}"
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", name: "why <|im_end|>"}]
+    tokenizer, prompt = fast_tokenizer("byte bpe", template), chat(template)
+    for message in messages:
+        prompt.add_message(message)
+    assert prompt.create_prompt() == tokenizer.apply_chat_template(messages, tokenize=False)
+    assert prompt.get_messages() == messages
+    with pytest.warns(ControlTokenWarning, match="assistant message 2: the control token"):
+        ids = encode_prompt(tokenizer, prompt).token_ids
+    assert tokenizer.convert_tokens_to_ids("<|im_end|>") not in ids
+
+
 def test_a_loaded_tokenizer_gives_the_template_that_it_wraps():
     inner = fast_tokenizer("byte bpe", CHATML)
     prompt, loaded = chat(), ChatTemplatePrompt(as_tokenizer(inner))
