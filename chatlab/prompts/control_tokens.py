@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from chatlab.errors import ControlTokenError
+from chatlab.errors import ControlTokenError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 from chatlab.prompts.readers import reader_of
 from chatlab.prompts.reading import Reader, Reading, Token
@@ -83,10 +83,14 @@ def encode_prompt(
     Raises:
         ControlTokenError: a message spells a control token and cannot be told from the format.
         EncodeError: the text holds a lone surrogate.
+        PromptError: ``prompt`` is no object of a prompt class.
 
     Warns:
         ControlTokenWarning: a message spelled a control token; it names the token and the message.
     """
+    if isinstance(prompt, type) or not hasattr(prompt, "with_texts"):
+        name = f"the class {prompt.__name__} itself" if isinstance(prompt, type) else type(prompt).__name__
+        raise PromptError(f"encode_prompt(tokenizer, prompt) takes an object of a prompt class, not {name}")
     spanned = span_prompt(prompt, opts)
     reader = reader_of(tokenizer)
     add = prompt.add_special_tokens if add_special_tokens is None else add_special_tokens

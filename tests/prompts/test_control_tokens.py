@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlab.embedded import tokenizer_names, tokenizer_path
-from chatlab.errors import ControlTokenError, EncodeError
+from chatlab.errors import ControlTokenError, EncodeError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning, EncodedPrompt, encode_prompt
@@ -327,6 +327,12 @@ def test_a_tokenizer_without_offsets_is_a_typed_error_with_a_way_out():
 
     with pytest.raises(ControlTokenError, match="keeps no offsets.*encode prompt.create_prompt\\(\\) with it yourself"):
         encode_prompt(Slow(), built("chatml", ["Hi"], []))
+
+
+@pytest.mark.parametrize("prompt", ["Hi", None, FORMATS["chatml"], [{"role": "user", "content": "Hi"}]])
+def test_what_is_no_prompt_is_a_typed_error(prompt):
+    with pytest.raises(PromptError, match="takes an object of a prompt class, not"):
+        encode_prompt(tokenizer_of("byte bpe"), prompt)
 
 
 def test_a_lone_surrogate_is_a_typed_error():
