@@ -197,9 +197,11 @@ def _read(tokenizer: Any) -> tuple[dict[str, str], dict[str, str]]:
 def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     if not folder.is_dir():
         raise TemplateError(f"there is no folder {folder}: pass a folder that holds a chat template, or a tokenizer")
-    path = folder / "tokenizer_config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        # Older folders keep their special tokens apart, and a template that lacks its BOS says nothing of it.
+        paths = (folder / name for name in ("special_tokens_map.json", "tokenizer_config.json"))
+        found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
+        config = {key: value for one in found for key, value in one.items() if value is not None}
         named = config.get("chat_template") or {}
         templates = {t["name"]: t["template"] for t in named} if isinstance(named, list) else {"default": named}
         # The file came later than the field and wins over it, as in transformers.
@@ -207,7 +209,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
             if jinja.is_file():
                 name = "default" if jinja.stem == "chat_template" else jinja.stem
                 templates[name] = jinja.read_text(encoding="utf-8")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TemplateError(f"cannot read the chat template of {folder}: {error}") from error
     special = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
     texts = {str(name): str(text) for name, text in templates.items() if text}

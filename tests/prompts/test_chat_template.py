@@ -147,6 +147,19 @@ def test_a_folder_is_read_and_the_jinja_file_wins(tmp_path):
         ChatTemplatePrompt(tmp_path)
 
 
+def test_special_tokens_are_read_where_older_folders_keep_them(tmp_path):
+    (tmp_path / "special_tokens_map.json").write_text(
+        json.dumps({"bos_token": "<s>", "eos_token": {"content": "</s>"}})
+    )
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"chat_template": "{{ bos_token }}{{ eos_token }}", "bos_token": None, "eos_token": "<end>"})
+    )
+    assert ChatTemplatePrompt(tmp_path).create_prompt() == "<s><end>"
+    (tmp_path / "special_tokens_map.json").write_text("[]")
+    with pytest.raises(TemplateError, match="cannot read the chat template"):
+        ChatTemplatePrompt(tmp_path)
+
+
 def test_named_templates_of_a_config_are_read(tmp_path):
     named = [{"name": "rag", "template": "rag!"}]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
