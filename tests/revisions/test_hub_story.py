@@ -152,6 +152,11 @@ def test_bisect_works_on_a_clone(tmp_path):
         assert f"before: {commits[0][:8]}, 2024-05-02, initial" in shown
         assert f"after: {commits[2][:8]}, 2024-05-02, fix" in shown
     assert Comparison.from_dict(json.loads(json.dumps(c.to_dict()))).after.title == "fix"
+    git("checkout", "-q", "-b", "other", commits[1])
+    git("commit", "-q", "--allow-empty", "-m", "elsewhere")
+    for until in ("other", commits[0]):
+        with pytest.raises(RevisionError, match=f"{commits[2]} is no ancestor"):
+            bisect_revisions(tmp_path, "main", until)
 
 
 def test_a_report_of_a_hub_names_titles_and_dates_of_both_commits(hub, story, new_cache):
