@@ -82,6 +82,13 @@ def test_bisect_names_the_commit_that_broke_and_not_the_one_that_was_blamed(hub,
     assert story[3][:8] in found.to_markdown()
 
 
+def test_a_bisection_is_a_report_on_the_terminal(hub, story):
+    shown = rendered(bisect_revisions(REPO, story[0], "main"))
+    assert shown.startswith(f"Since {story[3]}")
+    assert "What to do" in shown
+    assert "Bisection(" not in shown
+
+
 def test_bisect_through_the_raw_loader_names_the_blamed_one(hub, story):
     found = bisect_revisions(REPO, story[0], "main", loader="raw", at_least=Severity.BREAKING)
     assert found.first.commit == story[4]
