@@ -19,6 +19,7 @@ from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.difference import differences_of
 from chatlab.revisions.drift import drift_of
 from chatlab.revisions.effects import stop_ids
+from chatlab.revisions.latent import latent_hashes
 from chatlab.revisions.lockfile import DEFAULT, Entry, checked_alias, editing
 from chatlab.revisions.recorder import canonical, sha256, tokenizer_files
 from chatlab.revisions.snapshot import Snapshot, snapshot
@@ -180,7 +181,8 @@ def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
     for roles in ("plain", "edge", "system", "tools"):
         chats = {label: chat.get("text") for label, chat in view["chats"].items() if chat["roles"] == roles}
         values[f"renders_{roles}"] = chats
-    return {**parts, **{name: sha256(canonical(value)) for name, value in values.items()}}
+    hashes = {name: sha256(canonical(value)) for name, value in values.items()}
+    return {**parts, **hashes, **latent_hashes(taken.record)}
 
 
 def golden(taken: Snapshot, loader: str) -> dict[str, Any]:

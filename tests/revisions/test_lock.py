@@ -14,10 +14,12 @@ from chatlab.embedded import tokenizer_path
 from chatlab.errors import ChatlabError, LockError, OutputError
 from chatlab.revisions import recorder
 from chatlab.revisions.check import check, load_locked
+from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.lock import lock
 from chatlab.revisions.lockfile import Entry, inside, read_lock, write_lock
 from chatlab.revisions.severity import Severity
-from tests.revisions.injections import copy_of, edit, respell_merges, setting
+from tests.revisions.injections import byte_only, copy_of, edit, injections, respell_merges, setting
+from tests.revisions.test_injections import sample
 
 
 @pytest.fixture
@@ -88,8 +90,8 @@ def test_without_the_kept_snapshot_the_parts_are_still_named(locked, monkeypatch
         (setting("tokenizer_config.json", "model_max_length", to=9), Severity.MINOR),
         (
             setting("tokenizer.json", "added_tokens", 0, "rstrip", to=True),
-            Severity.INFO,
-        ),  # the config has the last word
+            Severity.MAJOR_LATENT,
+        ),  # the config has the last word, but not for readers of the other file
         (setting("config.json", "eos_token_id", to=5), Severity.BREAKING),
         (
             setting("tokenizer_config.json", "chat_template", to=lambda t: t + "{% if tools %}T{% endif %}"),
@@ -102,6 +104,26 @@ def test_a_check_weighs_a_change_as_a_comparison_does(locked, change, severity):
     change(locked / "phi3")
     (result,) = check(path=locked / "chatlab.lock")
     assert result.severity is severity
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in (*sample(list(injections()), 1), *sample(list(byte_only()), 1)) if c.base == "phi3-style/before"],
+    ids=lambda c: c.label,
+)
+def test_a_check_exits_as_the_comparison_does(case, locked, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHATLAB_CACHE", str(tmp_path / "another machine"))
+    case.apply(locked / "phi3")
+    comparison = compare_revisions(tokenizer_path(case.base), locked / "phi3", loader="auto")
+    assert check(path=locked / "chatlab.lock").exit_code == comparison.exit_code
+
+
+def test_a_template_that_moves_to_its_own_file_is_only_told(locked):
+    config = json.loads((locked / "phi3" / "tokenizer_config.json").read_text())
+    (locked / "phi3" / "chat_template.jinja").write_text(config.pop("chat_template"))
+    (locked / "phi3" / "tokenizer_config.json").write_text(json.dumps(config))
+    (result,) = check(path=locked / "chatlab.lock")
+    assert result.severity is Severity.INFO
 
 
 def test_another_library_version_that_does_the_same_is_only_told(locked, monkeypatch):
