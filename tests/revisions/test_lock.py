@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import ChatlabError, LockError, OutputError
+from chatlab.errors import ChatlabError, LockError, OutputError, TokenizerLoadError
 from chatlab.revisions import recorder
 from chatlab.revisions.check import check, load_locked
 from chatlab.revisions.compare import compare_revisions
@@ -165,6 +166,37 @@ def test_a_folder_outside_is_refused_and_vendored_on_request(root, tmp_path_fact
     assert entry.place == "chatlab.lock.d/bpe"
     shutil.rmtree(outside)
     assert check(path=root / "chatlab.lock")[0].exit_code == 0
+
+
+def test_an_update_that_fails_leaves_the_vendored_copy_of_what_is_locked(root, tmp_path_factory):
+    outside = copy_of("byte-bpe", tmp_path_factory.mktemp("outside") / "t")
+    lock("bpe", outside, path=root / "chatlab.lock", vendor=True)
+    (outside / "tokenizer.json").write_text("{")
+    with pytest.raises(TokenizerLoadError):
+        lock("bpe", outside, path=root / "chatlab.lock", vendor=True, update=True)
+    assert check(path=root / "chatlab.lock")[0].word == "as locked"
+
+
+def test_the_tokenizer_role_is_the_commit_of_the_files_that_are_locked(root):
+    def commit(title):
+        subprocess.run(["git", "-C", str(root / "phi3"), "add", "."], check=True)
+        names = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(root / "phi3"), *names, "commit", "-q", "-m", title], check=True)
+        head = ["git", "-C", str(root / "phi3"), "rev-parse", "HEAD"]
+        return subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+
+    subprocess.run(["git", "init", "-q", "-b", "main", str(root / "phi3")], check=True)
+    path, commits = root / "chatlab.lock", [commit("before")]
+    first = lock("phi3", root / "phi3", revision="main", path=path, roles={"weights": "org/model@" + "a" * 40})
+    use_after(root / "phi3")
+    commits.append(commit("after"))
+    second = lock("phi3", path=path, update=True)
+    vendored = lock("copy", root / "phi3", revision=commits[0], path=path, vendor=True)
+    again = lock("copy", path=path, update=True)
+    told = [entry.roles["tokenizer"].rpartition("@")[2] for entry in (first, second, vendored, again)]
+    assert told == [*commits, commits[0], commits[0]]
+    assert second.roles["weights"] == "org/model@" + "a" * 40
+    assert [result.word for result in check(path=path)] == ["as locked", "as locked"]
 
 
 def test_load_locked_loads_only_the_bytes_that_were_locked(locked):
