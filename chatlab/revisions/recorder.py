@@ -25,6 +25,7 @@ import select
 import signal
 import struct
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -292,6 +293,9 @@ def parse_backend(text: str, tables: Tables) -> dict[str, Any]:
 class Loaded:
     """What a loader gives: one face over transformers, raw tokenizers and SentencePiece."""
 
+    tokenizer: Any
+    """What the library itself made."""
+
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
         """Return the ids of a text, or of a pair of texts."""
         raise NotImplementedError
@@ -437,22 +441,22 @@ class _SentencePiece(Loaded):
         if not models:
             raise FileNotFoundError("there is no .model file")
         self.path = models[0]
-        self.model = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
+        self.tokenizer = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
-        ids = list(self.model.encode(text)) + (list(self.model.encode(pair)) if pair is not None else [])
-        return [self.model.bos_id(), *ids] if add_special_tokens and self.model.bos_id() >= 0 else ids
+        ids = list(self.tokenizer.encode(text)) + (list(self.tokenizer.encode(pair)) if pair is not None else [])
+        return [self.tokenizer.bos_id(), *ids] if add_special_tokens and self.tokenizer.bos_id() >= 0 else ids
 
     def decode(self, ids: list[int], skip: bool) -> str:
-        return str(self.model.decode(ids))
+        return str(self.tokenizer.decode(ids))
 
     def describe(self, tables: Tables) -> dict[str, Any]:
         document = read_sentencepiece(self.path.read_bytes(), tables)
         specials = {}
         for name in ("bos", "eos", "unk", "pad"):
-            token_id = getattr(self.model, f"{name}_id")()
+            token_id = getattr(self.tokenizer, f"{name}_id")()
             if token_id >= 0:
-                specials[f"{name}_token"] = {"content": self.model.id_to_piece(token_id), "id": token_id}
+                specials[f"{name}_token"] = {"content": self.tokenizer.id_to_piece(token_id), "id": token_id}
         components = {"normalizer": document["normalizer"], "trainer": document["trainer"], "model": document["model"]}
         return {
             "class": "SentencePieceProcessor",
@@ -884,24 +888,29 @@ class _Frozen(datetime.datetime):
         return CLOCK
 
 
+_QUIET = threading.RLock()
+"""The clock and the log are of the whole process: a second thread would put back what the first one put there."""
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Stop transformers' log, which the record tells anyway, and its clock, which would make a record age."""
-    logger = importlib.import_module("logging").getLogger("transformers")
-    level = logger.level
-    logger.setLevel("CRITICAL")
-    clock: Any = None
-    with contextlib.suppress(ImportError):  # absent before transformers 4.4x, where templates know no clock
-        clock = importlib.import_module("transformers.utils.chat_template_utils")
-    real = getattr(clock, "datetime", None)
-    if real is not None:
-        clock.datetime = _Frozen
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with _QUIET:
+        logger = importlib.import_module("logging").getLogger("transformers")
+        level = logger.level
+        logger.setLevel("CRITICAL")
+        clock: Any = None
+        with contextlib.suppress(ImportError):  # absent before transformers 4.4x, where templates know no clock
+            clock = importlib.import_module("transformers.utils.chat_template_utils")
+        real = getattr(clock, "datetime", None)
         if real is not None:
-            clock.datetime = real
+            clock.datetime = _Frozen
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            if real is not None:
+                clock.datetime = real
 
 
 def main(request_path: str, result_path: str) -> None:
