@@ -207,6 +207,26 @@ def test_load_locked_loads_only_the_bytes_that_were_locked(locked):
         load_locked("phi3", path=locked / "chatlab.lock")
 
 
+@pytest.mark.parametrize(
+    ("base", "loader", "options"),
+    [
+        ("phi3-style/before", "auto", {}),
+        ("phi3-style/before", "raw", {}),
+        ("phi3-style/before", "PreTrainedTokenizerFast", {}),
+        ("llama2-style/non-legacy", "auto", {"legacy": True}),
+        ("llama2-style/non-legacy", "auto", {"add_bos_token": True}),
+    ],
+)
+def test_load_locked_gives_the_ids_that_were_locked(tmp_path, base, loader, options):
+    copy_of(base, tmp_path / "t")
+    # Here the two files disagree, so that the loaders do.
+    setting("tokenizer.json", "added_tokens", -1, "rstrip", to=True)(tmp_path / "t")
+    entry = lock("t", tmp_path / "t", path=tmp_path / "chatlab.lock", loader=loader, options=options)
+    tokenizer = load_locked("t", path=tmp_path / "chatlab.lock")
+    for example in entry.golden["examples"].values():
+        assert list(tokenizer.encode_spans(example["text"]).token_ids) == example["ids"]
+
+
 # -- what comes from a stranger ------------------------------------------------------------------------------
 
 
