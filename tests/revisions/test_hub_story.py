@@ -18,7 +18,7 @@ from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.lock import lock
 from chatlab.revisions.severity import Severity
-from chatlab.testing_hub import Fault, LocalHub
+from chatlab.testing import Fault, LocalHub
 from tests.revisions.test_report import rendered
 
 REPO = "org/tiny"
