@@ -251,6 +251,7 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
             return read_sentencepiece(data, tables)
         if name.endswith(".json"):
             document = json.loads(data)
+            _require_shape(document)
             if name == "tokenizer.json" and isinstance(document.get("model"), dict):
                 merges = document["model"].get("merges") or [""]
                 document["model"] = tables.model(document["model"])
@@ -262,9 +263,25 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
             return {"lines": tables.put(data.decode("utf-8").splitlines())}
         if name.endswith(".jinja"):
             return data.decode("utf-8")
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         return {"unreadable": f"{type(error).__name__}: {error}"}
     return None
+
+
+def _require_shape(document: Any) -> None:
+    """Raise where a part that is read later is not what every reader takes it for: then the file is unreadable."""
+    tokens = document.get("added_tokens") or []
+    decoder = document.get("added_tokens_decoder") or {}
+    stops = document.get("eos_token_id")
+    if isinstance(tokens, list):
+        for token in tokens:
+            if not (isinstance(token, str) or isinstance(token["content"], str) and isinstance(token["id"], int)):
+                raise TypeError(f"an added token is {token!r:.80}")
+    for number, token in decoder.items():
+        if not (isinstance(token["content"], str) and int(number) >= 0):
+            raise TypeError(f"added token {number} is {token!r:.80}")
+    if stops is not None and not all(isinstance(n, int) for n in (stops if isinstance(stops, list) else [stops])):
+        raise TypeError(f"eos_token_id is {stops!r:.80}")
 
 
 # -- loaders -------------------------------------------------------------------------------------------------
