@@ -1,4 +1,4 @@
-"""Test doubles for those who build on chatlab: engines that follow a script, tiny models, tiny tokenizers."""
+"""Test doubles for those who build on chatlab: engines that follow a script, tiny models and tokenizers, a local hub."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from chatlab.engines.scripted import CodePointTokenizer, ScriptedEngine
+from chatlab.testing_hub import Fault, LocalHub
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import as_tokenizer
 
-__all__ = ["CodePointTokenizer", "Family", "ScriptedEngine", "tiny_llama", "tiny_tokenizer"]
+__all__ = ["CodePointTokenizer", "Family", "Fault", "LocalHub", "ScriptedEngine", "tiny_llama", "tiny_tokenizer"]
 
 Family = Literal["byte-fallback", "byte-level", "unigram", "wordpiece"]
 """The four ways tokenizers spell text: Llama-2 and Mistral, GPT-2 and Llama-3, T5 and ALBERT, BERT."""

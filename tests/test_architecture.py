@@ -20,8 +20,8 @@ LEVELS = [
     {"echo"},
     {"revisions"},
     {"sweep"},
-    {"reports", "widgets"},
-    {"server", "testing", "testing_hub"},
+    {"reports", "widgets", "testing_hub"},
+    {"server", "testing"},
     {"cli"},
     {"__main__"},
 ]

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from chatlab.plots import Drawing
 
+_COLUMNS = ("commit", "date", "title", "tokenizer files", "against the first")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -97,10 +99,9 @@ class Bisection(Result):
 
     def body(self) -> str:
         """Return the verdict, the steps and the comparison of the first bad one as escaped HTML."""
-        columns = ("commit", "date", "title", "tokenizer files", "against the first")
         word = self.first.severity.label if self.first else Severity.NONE.label
         report = self.comparison.body() if self.comparison else ""
-        return verdict_html(word, self.verdict) + table_html(columns, self._table(), self.source) + report
+        return verdict_html(word, self.verdict) + table_html(_COLUMNS, self._table(), self.source) + report
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a commit: ``commit``, ``title``, ``date``, ``changed``, ``severity``."""
@@ -120,6 +121,16 @@ class Bisection(Result):
             names, [step.severity for step in self.steps], scale, title, "against the first revision"
         )
 
+    def __rich__(self) -> Any:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*_COLUMNS, title=Text(readable(self.source)))
+        for row in self._table():
+            table.add_row(*(Text(readable(cell)) for cell in row))
+        return Group(Text(readable(self.verdict)), table, *([self.comparison] if self.comparison else []))
+
     def _table(self) -> list[tuple[str, ...]]:
         return [(s.commit[:8], s.date[:10], s.title, ", ".join(s.changed), s.severity.label) for s in self.steps]
 
@@ -129,7 +140,7 @@ class Bisection(Result):
             f"| {code(s.commit[:8])} | {s.date[:10]} | {code(s.title)} | {code(', '.join(s.changed))} | {s.severity.label} |"
             for s in self.steps
         ]
-        head = ["| commit | date | title | tokenizer files | against the first |", "|---|---|---|---|---|"]
+        head = [f"| {' | '.join(_COLUMNS)} |", "|---|---|---|---|---|"]
         tail = ["", self.comparison.to_markdown()] if self.comparison else []
         return "\n".join([md(self.verdict), "", *head, *rows, *tail])
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatlab.errors import ChatlabError, LockError, OfflineError, RevisionError, SourceNotFound
+from chatlab.errors import ChatlabError, LockError, OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.render import heading_html, list_html, readable, table_html, verdict_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
@@ -240,13 +240,14 @@ def _online(entry: Entry) -> tuple[Severity, tuple[str, ...], Comparison | None]
 
 
 def load_locked(alias: str, *, path: str | Path = DEFAULT) -> Any:
-    """Load a locked tokenizer, only if its files are byte for byte those that were locked.
+    """Load a locked tokenizer as it was locked, only if its files are byte for byte those that were locked.
 
     Raises:
         LockError: the alias is unknown, or a file differs.
+        TokenizerLoadError: the locked loader does not load it any more.
     """
-    from chatlab.revisions.recorder import file_sha256, tokenizer_files
-    from chatlab.tokenizers.load import load_tokenizer
+    from chatlab.revisions.recorder import file_sha256, load, tokenizer_files
+    from chatlab.tokenizers.load import as_tokenizer
 
     lock_path = Path(path)
     entry = read_lock(lock_path).get(alias)
@@ -260,4 +261,10 @@ def load_locked(alias: str, *, path: str | Path = DEFAULT) -> Any:
         raise LockError(
             f"{', '.join(differing)} of {alias!r} are not what was locked: `chatlab check {alias}` tells what changed"
         )
-    return load_tokenizer(source.folder, legacy=entry.options.get("legacy"))
+    try:
+        loaded = load(source.folder, entry.loader, dict(entry.options))
+    except Exception as error:  # the libraries raise bare Exception, OSError, RuntimeError, ValueError, TypeError…
+        raise TokenizerLoadError(f"{alias!r} does not load with {entry.loader}: {error}") from error
+    tokenizer = as_tokenizer(loaded.tokenizer)
+    tokenizer.source = source
+    return tokenizer

@@ -55,7 +55,7 @@ def compare_command(
     Args:
         before: what works today, such as ``org/name@commit``, a folder, or a clone with ``@commit``.
         after: what would take its place.
-        versions: transformers versions with commas between; then ``after`` is left out.
+        versions: transformers versions with commas between; ``after`` and ``bisect`` are refused then.
         bisect: find the first commit between ``SOURCE@old`` and ``SOURCE@new`` that changes the verdict.
         loader: the loader that the verdict is about.
         prompts: prompts of your own.
@@ -68,18 +68,19 @@ def compare_command(
     screen = console or Console()
     try:
         own = [*prompts, *(read_prompts(prompt_file) if prompt_file else ())]
+        _one_question(before, after, versions=versions, bisect=bisect, explain=explain)
         if versions is not None:
             wanted = [v.strip() for v in versions.split(",") if v.strip()]
             result: Any = compare_versions(before, wanted, loader=loader or "auto", prompts=own, progress=True)
         elif after is None:
             raise OutputError("nothing to compare with: give a second source, or --versions")
         elif bisect:
-            source, old = _split(before)
-            result = bisect_revisions(source, old, _split(after)[1], loader=loader, prompts=own, progress=True)
+            (source, old), (_, new) = _split(before), _split(after)
+            result = bisect_revisions(source, old, new, loader=loader, prompts=own, progress=True)
         else:
             result = compare_revisions(before, after, loader=loader, prompts=own)
         write_report(result, format, out, screen)
-        if explain is not None and hasattr(result, "explain"):
+        if explain is not None:
             screen.print(Text(result.explain(explain).to_text()))
     except (ChatlabError, OSError) as error:
         _say_error(screen, "compare", error)
@@ -206,6 +207,18 @@ def _role(spec: str) -> tuple[str, str]:
     if not (name and mark and pin):
         raise LockError(f"the role {spec!r} names no pin: give NAME=SOURCE@COMMIT, such as weights=org/model@COMMIT")
     return name, pin
+
+
+def _one_question(before: str, after: str | None, *, versions: str | None, bisect: bool, explain: str | None) -> None:
+    """Refuse what would be left out of the answer without a word."""
+    if versions is not None and not versions.strip(", "):
+        raise OutputError("--versions names none: give versions of transformers, such as 4.46.3,5.23.0")
+    if versions is not None and (after is not None or bisect):
+        raise OutputError("--versions is about one source: leave out the second one and --bisect")
+    if explain is not None and (versions is not None or bisect):
+        raise OutputError("--explain is about two revisions: leave out --versions and --bisect")
+    if bisect and after is not None and _split(before)[0] != _split(after)[0]:
+        raise OutputError(f"--bisect is about one history: {before} and {after} are of two sources")
 
 
 def _split(spec: str) -> tuple[str, str]:

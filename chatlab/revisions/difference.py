@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlab.revisions.behaviour import CORE_FAMILIES, natural, shown_text
+from chatlab.revisions.latent import ANY_FILE, file_of
 from chatlab.revisions.lockfile import Entry
 from chatlab.revisions.report import short
 from chatlab.revisions.severity import Severity
@@ -56,12 +57,15 @@ def differences_of(old: Entry, new: Entry) -> Difference:
     )
 
 
-def _components(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
-    return [
-        (COMPONENT_SEVERITY.get(name, Severity.MAJOR_LATENT), f"{name.replace('_', ' ')} differs")
-        for name in sorted(old.components.keys() | new.components.keys())
-        if old.components.get(name) != new.components.get(name)
-    ]
+def _components(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
+    for name in sorted(old.components.keys() | new.components.keys()):
+        if old.components.get(name) == new.components.get(name):
+            continue
+        file = file_of(name)
+        if file is None:
+            yield COMPONENT_SEVERITY.get(name, Severity.MAJOR_LATENT), f"{name.replace('_', ' ')} differs"
+        elif file == ANY_FILE or (file in old.files and file in new.files):  # else the file itself came or went
+            yield Severity.MAJOR_LATENT, f"{name} differs"
 
 
 def _golden(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
@@ -76,7 +80,11 @@ def _families(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
     before, after = old.golden["families"], new.golden["families"]
     for name in sorted(before.keys() | after.keys()):
         hashes, now = before.get(name), after.get(name)
-        severity = Severity.BREAKING if name in CORE_FAMILIES else Severity.MAJOR
+        family, _, roles = name.partition(" ")
+        # Other ids of other renders follow from the template, which has its own severity; of equal renders they break.
+        renders = f"renders_{roles or 'plain'}"
+        breaks = not roles or old.components.get(renders) == new.components.get(renders)
+        severity = Severity.BREAKING if family in CORE_FAMILIES and breaks else Severity.MAJOR
         if hashes is None:
             yield severity, f"ids of {name} probes are not in the lock"
         elif now is None or now["ids"] != hashes["ids"]:

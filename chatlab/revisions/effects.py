@@ -16,7 +16,7 @@ from chatlab.revisions.behaviour import (
     compare_renders,
     exceeded,
 )
-from chatlab.revisions.recorder import FLAGS, RESERVED
+from chatlab.revisions.recorder import FLAGS, RESERVED, special_content
 from chatlab.revisions.structure import TableDiff, differences, merges_diff, vocabulary_diff
 
 Record = Mapping[str, Any]
@@ -260,7 +260,7 @@ def stop_id_table(record: Record, view: View) -> dict[str, list[int]]:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         document = documents.get(name)
         eos = document.get("eos_token") if isinstance(document, dict) else None
-        content = eos.get("content") if isinstance(eos, dict) else eos
+        content = special_content(eos)
         if content is not None:
             token_id = vocabulary.get(content, table.get(content) if isinstance(table, dict) else None)
             found[name] = [token_id] if token_id is not None else []

@@ -85,7 +85,7 @@ def environment(version: str, progress: Callable[[str], None] | None = None) -> 
     key = recorder.sha256(recorder.canonical([wanted, sys.version_info[:2]]))[:12]
     target = cache_folder("environments", f"transformers-{version}-{key}")
     python = target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if (target / "ready").is_file():
+    if (target / "ready").is_file() and python.exists():  # a link to a Python that may have been removed since
         return Environment(version=version, python=python)
     uv = find_uv()
     if progress is not None:
@@ -110,6 +110,8 @@ def _run(command: list[str], version: str) -> str:
         done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise VersionInstallError(f"transformers {version} took longer than {TIMEOUT_SECONDS} s") from error
+    except OSError as error:
+        raise VersionInstallError(f"transformers {version}: {command[0]} does not start: {error.strerror}") from error
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         told = next(

@@ -105,7 +105,7 @@ def kind_of(file: str, path: tuple[str, ...]) -> ChangeKind | None:
             return K.VOCABULARY if path[1:2] == ("vocab",) else K.MODEL
         return TOKENIZER_JSON.get(top, K.LAYOUT)
     if file in ("config.json", "generation_config.json"):
-        return CONFIG_KEYS.get(top)
+        return K.LAYOUT if top in ("", "unreadable") else CONFIG_KEYS.get(top)
     if file == "special_tokens_map.json":
         return K.SPECIALS if len(path) < 2 or path[1] == "content" else K.ADDED_TOKENS
     if file == "added_tokens.json":

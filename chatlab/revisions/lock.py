@@ -19,6 +19,7 @@ from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.difference import differences_of
 from chatlab.revisions.drift import drift_of
 from chatlab.revisions.effects import stop_ids
+from chatlab.revisions.latent import latent_hashes
 from chatlab.revisions.lockfile import DEFAULT, Entry, checked_alias, editing
 from chatlab.revisions.recorder import canonical, sha256, tokenizer_files
 from chatlab.revisions.snapshot import Snapshot, snapshot
@@ -77,15 +78,16 @@ def lock(
                 options or old.options,
                 prompts or old.prompts,
             )
-            roles = {**old.roles, **(roles or {})}
         found = resolve(source, revision) if source is not None else _again(old, revision, lock_path.parent)  # type: ignore[arg-type]
-        if vendor:
-            found = _vendored(found, lock_path.parent, alias)
+        roles = {**(_kept_roles(old, found, source) if old is not None else {}), **(roles or {})}
         taken = snapshot(found, [loader], prompts=prompts, options=options)
         if taken.warnings:
             raise LockError(f"{found.name} cannot be locked: {'; '.join(taken.warnings)}")
-        entry = entry_of(alias, found, taken, lock_path.parent, roles or {})
+        copy = lock_path.parent / "chatlab.lock.d" / alias
+        entry = entry_of(alias, found, taken, lock_path.parent, roles, copy=copy if vendor else None)
         entry.check()
+        if vendor:  # last, so that the copy of what is locked goes only for one that can be locked
+            _copy_files(found, copy)
         Cache("locked").put(taken.sha256, taken.to_dict())
         if old is not None:
             entry = replace(entry, history=(_note(old, entry, taken), *old.history)[:HISTORY])
@@ -99,8 +101,23 @@ def _again(old: Entry, revision: str | None, root: Path) -> Source:
     return resolve(place, revision or (old.requested if old.kind != "folder" else None))
 
 
-def entry_of(alias: str, source: Source, taken: Snapshot, root: Path, roles: Mapping[str, Any]) -> Entry:
-    """Return the lock entry of a snapshot."""
+def _kept_roles(old: Entry, found: Source, source: str | Path | None) -> dict[str, Any]:
+    """Return the roles that an update leaves as they were: all but those that the new source tells itself."""
+    kept = dict(old.roles)
+    if source is not None or found.revision is not None:  # else it is the vendored copy, which knows no commit
+        kept.pop("tokenizer", None)
+    if isinstance(kept.get("code"), list):
+        del kept["code"]
+    return kept
+
+
+def entry_of(
+    alias: str, source: Source, taken: Snapshot, root: Path, roles: Mapping[str, Any], *, copy: Path | None = None
+) -> Entry:
+    """Return the lock entry of a snapshot; of the files' copy where there is one."""
+    name = f"{source.name}@{source.revision}" if source.revision else source.name
+    if copy is not None:
+        source = replace(source, kind="folder", place=copy, repo_id=None, requested=None, revision=None)
     loader = taken.loaders[0]
     return Entry(
         alias=alias,
@@ -109,7 +126,7 @@ def entry_of(alias: str, source: Source, taken: Snapshot, root: Path, roles: Map
         requested=source.requested,
         revision=source.revision,
         roles={
-            **{"tokenizer": f"{source.name}@{source.revision}" if source.revision else source.name},
+            "tokenizer": name,
             **_code(source),
             **roles,
         },
@@ -139,9 +156,8 @@ def _code(source: Source) -> dict[str, Any]:
     return {"code": [f"{name}@unpinned" for name in repositories]} if repositories else {}
 
 
-def _vendored(source: Source, root: Path, alias: str) -> Source:
-    """Copy the files to ``chatlab.lock.d/<alias>`` beside the lock file, whole or not at all."""
-    target = root / "chatlab.lock.d" / alias
+def _copy_files(source: Source, target: Path) -> None:
+    """Copy the files to a folder, whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=target.parent))
     try:
@@ -153,7 +169,6 @@ def _vendored(source: Source, root: Path, alias: str) -> Source:
         os.replace(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return replace(resolve(target), name=source.name)
 
 
 # -- hashes --------------------------------------------------------------------------------------------------
@@ -180,7 +195,8 @@ def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
     for roles in ("plain", "edge", "system", "tools"):
         chats = {label: chat.get("text") for label, chat in view["chats"].items() if chat["roles"] == roles}
         values[f"renders_{roles}"] = chats
-    return {**parts, **{name: sha256(canonical(value)) for name, value in values.items()}}
+    hashes = {name: sha256(canonical(value)) for name, value in values.items()}
+    return {**parts, **hashes, **latent_hashes(taken.record)}
 
 
 def golden(taken: Snapshot, loader: str) -> dict[str, Any]:

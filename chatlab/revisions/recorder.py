@@ -25,6 +25,7 @@ import select
 import signal
 import struct
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -250,6 +251,7 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
             return read_sentencepiece(data, tables)
         if name.endswith(".json"):
             document = json.loads(data)
+            _require_shape(document)
             if name == "tokenizer.json" and isinstance(document.get("model"), dict):
                 merges = document["model"].get("merges") or [""]
                 document["model"] = tables.model(document["model"])
@@ -261,9 +263,25 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
             return {"lines": tables.put(data.decode("utf-8").splitlines())}
         if name.endswith(".jinja"):
             return data.decode("utf-8")
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         return {"unreadable": f"{type(error).__name__}: {error}"}
     return None
+
+
+def _require_shape(document: Any) -> None:
+    """Raise where a part that is read later is not what every reader takes it for: then the file is unreadable."""
+    tokens = document.get("added_tokens") or []
+    decoder = document.get("added_tokens_decoder") or {}
+    stops = document.get("eos_token_id")
+    if isinstance(tokens, list):
+        for token in tokens:
+            if not (isinstance(token, str) or isinstance(token["content"], str) and isinstance(token["id"], int)):
+                raise TypeError(f"an added token is {token!r:.80}")
+    for number, token in decoder.items():
+        if not (isinstance(token["content"], str) and int(number) >= 0):
+            raise TypeError(f"added token {number} is {token!r:.80}")
+    if stops is not None and not all(isinstance(n, int) for n in (stops if isinstance(stops, list) else [stops])):
+        raise TypeError(f"eos_token_id is {stops!r:.80}")
 
 
 # -- loaders -------------------------------------------------------------------------------------------------
@@ -291,6 +309,9 @@ def parse_backend(text: str, tables: Tables) -> dict[str, Any]:
 
 class Loaded:
     """What a loader gives: one face over transformers, raw tokenizers and SentencePiece."""
+
+    tokenizer: Any
+    """What the library itself made."""
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
         """Return the ids of a text, or of a pair of texts."""
@@ -437,22 +458,22 @@ class _SentencePiece(Loaded):
         if not models:
             raise FileNotFoundError("there is no .model file")
         self.path = models[0]
-        self.model = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
+        self.tokenizer = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
-        ids = list(self.model.encode(text)) + (list(self.model.encode(pair)) if pair is not None else [])
-        return [self.model.bos_id(), *ids] if add_special_tokens and self.model.bos_id() >= 0 else ids
+        ids = list(self.tokenizer.encode(text)) + (list(self.tokenizer.encode(pair)) if pair is not None else [])
+        return [self.tokenizer.bos_id(), *ids] if add_special_tokens and self.tokenizer.bos_id() >= 0 else ids
 
     def decode(self, ids: list[int], skip: bool) -> str:
-        return str(self.model.decode(ids))
+        return str(self.tokenizer.decode(ids))
 
     def describe(self, tables: Tables) -> dict[str, Any]:
         document = read_sentencepiece(self.path.read_bytes(), tables)
         specials = {}
         for name in ("bos", "eos", "unk", "pad"):
-            token_id = getattr(self.model, f"{name}_id")()
+            token_id = getattr(self.tokenizer, f"{name}_id")()
             if token_id >= 0:
-                specials[f"{name}_token"] = {"content": self.model.id_to_piece(token_id), "id": token_id}
+                specials[f"{name}_token"] = {"content": self.tokenizer.id_to_piece(token_id), "id": token_id}
         components = {"normalizer": document["normalizer"], "trainer": document["trainer"], "model": document["model"]}
         return {
             "class": "SentencePieceProcessor",
@@ -884,24 +905,29 @@ class _Frozen(datetime.datetime):
         return CLOCK
 
 
+_QUIET = threading.RLock()
+"""The clock and the log are of the whole process: a second thread would put back what the first one put there."""
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Stop transformers' log, which the record tells anyway, and its clock, which would make a record age."""
-    logger = importlib.import_module("logging").getLogger("transformers")
-    level = logger.level
-    logger.setLevel("CRITICAL")
-    clock: Any = None
-    with contextlib.suppress(ImportError):  # absent before transformers 4.4x, where templates know no clock
-        clock = importlib.import_module("transformers.utils.chat_template_utils")
-    real = getattr(clock, "datetime", None)
-    if real is not None:
-        clock.datetime = _Frozen
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    with _QUIET:
+        logger = importlib.import_module("logging").getLogger("transformers")
+        level = logger.level
+        logger.setLevel("CRITICAL")
+        clock: Any = None
+        with contextlib.suppress(ImportError):  # absent before transformers 4.4x, where templates know no clock
+            clock = importlib.import_module("transformers.utils.chat_template_utils")
+        real = getattr(clock, "datetime", None)
         if real is not None:
-            clock.datetime = real
+            clock.datetime = _Frozen
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+            if real is not None:
+                clock.datetime = real
 
 
 def main(request_path: str, result_path: str) -> None:

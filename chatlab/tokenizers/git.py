@@ -92,7 +92,13 @@ def tree(path: Path, commit: str, prefix: str, wanted: Callable[[str], bool]) ->
 
 
 def log(path: Path, after: str, until: str) -> list[Commit]:
-    """Return the commits after one and up to another, the oldest first, along first parents."""
+    """Return the commits after one and up to another, the oldest first, along first parents.
+
+    Raises:
+        RevisionError: the first is no ancestor of the second.
+    """
+    if run(path, "rev-list", "--max-count=1", f"{until}..{after}"):
+        raise RevisionError(f"{after} is no ancestor of {until} in {path}")
     return _commits(path, "--first-parent", "--reverse", f"{after}..{until}")
 
 

@@ -168,6 +168,8 @@ def _local(path: Path) -> Source:
 
 
 def _git(path: Path, revision: str) -> Source:
+    if not path.is_dir():
+        raise RevisionError(f"{path} is one file, and a revision is of a folder: give {path.parent}@{revision}")
     commit, prefix = git.resolve(path, revision)
     folder = git.extract(path, commit, prefix, is_tokenizer_file)
     notes = [] if revision == commit else [moving(short_path(path), revision, commit)]

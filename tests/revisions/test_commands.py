@@ -54,6 +54,22 @@ def test_compare_exits_3_when_it_cannot_compare_and_says_why(console, arguments)
     assert "could not compare" in said(console)
 
 
+@pytest.mark.parametrize(
+    ("after", "flags", "told"),
+    [
+        (AFTER, {"versions": "4.46.3"}, "one source"),
+        (None, {"versions": "4.46.3", "bisect": True}, "one source"),
+        (None, {"versions": "4.46.3", "explain": "chat/turns-1"}, "two revisions"),
+        (None, {"versions": " , "}, "names none"),
+        (f"{BEFORE}@main", {"bisect": True, "explain": "chat/turns-1"}, "two revisions"),
+        (f"{AFTER}@main", {"bisect": True}, "two sources"),
+    ],
+)
+def test_what_the_answer_would_leave_out_is_refused(console, after, flags, told):
+    assert compare_command(f"{BEFORE}@v1", after, console=console, **flags) == 3
+    assert told in said(console)
+
+
 @pytest.mark.parametrize("after", [BEFORE, AFTER])
 @pytest.mark.parametrize("loader", ["foo", "pipeline", "LlamaTokenizerfast", "sentencepiece"])
 def test_a_loader_that_loads_neither_side_gives_no_verdict(console, after, loader):

@@ -255,3 +255,31 @@ def test_a_loader_that_loads_neither_side_leaves_the_verdict_to_the_next(tmp_pat
     assert any(note.startswith("the auto loader loads neither side") for note in c.notes)
     with pytest.raises(TokenizerLoadError):
         compare_revisions(*folders, loader="auto")
+
+
+@pytest.mark.parametrize(
+    ("file", "keys", "value"),
+    [
+        ("tokenizer.json", ("added_tokens", 0), None),
+        ("tokenizer.json", ("added_tokens", 0, "content"), True),
+        ("tokenizer.json", ("added_tokens", 0, "id"), None),
+        ("tokenizer_config.json", ("added_tokens_decoder", "1"), [1]),
+        ("tokenizer_config.json", ("added_tokens_decoder", "1"), {"content": 5}),
+        ("config.json", ("eos_token_id",), {}),
+        ("config.json", ("eos_token_id",), [1, []]),
+        ("tokenizer_config.json", ("eos_token",), []),
+        ("config.json", (), ""),
+    ],
+)
+def test_a_damaged_file_gets_a_verdict_and_never_a_raw_error(tmp_path, file, keys, value):
+    folder = copy_of("phi3-style/before", tmp_path / "t")
+    document = json.loads((folder / file).read_text())
+    at = document
+    for key in keys[:-1]:
+        at = at[key]
+    if keys:
+        at[keys[-1]] = value
+    (folder / file).write_text(json.dumps(document if keys else value))
+    comparison = compare_revisions(tokenizer_path("phi3-style/before"), folder)
+    assert any(file in line for finding in comparison.findings for line in finding.evidence)
+    assert comparison.to_markdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -111,14 +112,40 @@ def here(version):
         def versions(self):
             return environments.recorder.library_versions()
 
-    from pathlib import Path
-
     return Here(version=version, python=Path(sys.executable))
 
 
 def test_a_process_that_fails_is_a_typed_error_with_its_last_words(monkeypatch):
     with pytest.raises(VersionInstallError, match="boom"):
         environments._run([sys.executable, "-c", "raise SystemExit('boom')"], "4.57.1")
+
+
+def test_a_program_that_does_not_start_is_a_typed_error():
+    with pytest.raises(VersionInstallError, match="does not start"):
+        environments._run(["/no/such/python"], "4.57.1")
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(monkeypatch, tmp_path):
+    monkeypatch.setenv("CHATLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(environments, "find_uv", lambda: ["uv"])
+    made = []
+
+    def run(command, version):
+        made.append(command[1:3])
+        python = Path(command[-1]) / "bin" / "python"
+        if command[1] == "venv":
+            python.parent.mkdir(parents=True)
+            python.symlink_to(sys.executable)
+        return ""
+
+    monkeypatch.setattr(environments, "_run", run)
+    python = environments.environment("4.57.1").python
+    assert environments.environment("4.57.1").python == python
+    assert len(made) == 2
+    python.unlink()
+    python.symlink_to(tmp_path / "removed")
+    assert environments.environment("4.57.1").python.exists()
+    assert len(made) == 4
 
 
 def test_nothing_of_this_python_leaks_into_the_other(monkeypatch):

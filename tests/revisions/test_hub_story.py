@@ -18,7 +18,7 @@ from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.lock import lock
 from chatlab.revisions.severity import Severity
-from chatlab.testing_hub import Fault, LocalHub
+from chatlab.testing import Fault, LocalHub
 from tests.revisions.test_report import rendered
 
 REPO = "org/tiny"
@@ -80,6 +80,13 @@ def test_bisect_names_the_commit_that_broke_and_not_the_one_that_was_blamed(hub,
     assert [s.commit for s in found.steps] == story[1:4]
     assert "Adjusts rstrip" in found.verdict
     assert story[3][:8] in found.to_markdown()
+
+
+def test_a_bisection_is_a_report_on_the_terminal(hub, story):
+    shown = rendered(bisect_revisions(REPO, story[0], "main"))
+    assert shown.startswith(f"Since {story[3]}")
+    assert "What to do" in shown
+    assert "Bisection(" not in shown
 
 
 def test_bisect_through_the_raw_loader_names_the_blamed_one(hub, story):
@@ -152,6 +159,11 @@ def test_bisect_works_on_a_clone(tmp_path):
         assert f"before: {commits[0][:8]}, 2024-05-02, initial" in shown
         assert f"after: {commits[2][:8]}, 2024-05-02, fix" in shown
     assert Comparison.from_dict(json.loads(json.dumps(c.to_dict()))).after.title == "fix"
+    git("checkout", "-q", "-b", "other", commits[1])
+    git("commit", "-q", "--allow-empty", "-m", "elsewhere")
+    for until in ("other", commits[0]):
+        with pytest.raises(RevisionError, match=f"{commits[2]} is no ancestor"):
+            bisect_revisions(tmp_path, "main", until)
 
 
 def test_a_report_of_a_hub_names_titles_and_dates_of_both_commits(hub, story, new_cache):

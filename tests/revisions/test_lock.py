@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import ChatlabError, LockError, OutputError
+from chatlab.errors import ChatlabError, LockError, OutputError, TokenizerLoadError
 from chatlab.revisions import recorder
 from chatlab.revisions.check import check, load_locked
+from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.lock import lock
 from chatlab.revisions.lockfile import Entry, inside, read_lock, write_lock
 from chatlab.revisions.severity import Severity
-from tests.revisions.injections import copy_of, edit, respell_merges, setting
+from tests.revisions.injections import byte_only, copy_of, edit, injections, respell_merges, setting
+from tests.revisions.test_injections import sample
 
 
 @pytest.fixture
@@ -88,8 +91,8 @@ def test_without_the_kept_snapshot_the_parts_are_still_named(locked, monkeypatch
         (setting("tokenizer_config.json", "model_max_length", to=9), Severity.MINOR),
         (
             setting("tokenizer.json", "added_tokens", 0, "rstrip", to=True),
-            Severity.INFO,
-        ),  # the config has the last word
+            Severity.MAJOR_LATENT,
+        ),  # the config has the last word, but not for readers of the other file
         (setting("config.json", "eos_token_id", to=5), Severity.BREAKING),
         (
             setting("tokenizer_config.json", "chat_template", to=lambda t: t + "{% if tools %}T{% endif %}"),
@@ -102,6 +105,26 @@ def test_a_check_weighs_a_change_as_a_comparison_does(locked, change, severity):
     change(locked / "phi3")
     (result,) = check(path=locked / "chatlab.lock")
     assert result.severity is severity
+
+
+@pytest.mark.parametrize(
+    "case",
+    [c for c in (*sample(list(injections()), 1), *sample(list(byte_only()), 1)) if c.base == "phi3-style/before"],
+    ids=lambda c: c.label,
+)
+def test_a_check_exits_as_the_comparison_does(case, locked, monkeypatch, tmp_path):
+    monkeypatch.setenv("CHATLAB_CACHE", str(tmp_path / "another machine"))
+    case.apply(locked / "phi3")
+    comparison = compare_revisions(tokenizer_path(case.base), locked / "phi3", loader="auto")
+    assert check(path=locked / "chatlab.lock").exit_code == comparison.exit_code
+
+
+def test_a_template_that_moves_to_its_own_file_is_only_told(locked):
+    config = json.loads((locked / "phi3" / "tokenizer_config.json").read_text())
+    (locked / "phi3" / "chat_template.jinja").write_text(config.pop("chat_template"))
+    (locked / "phi3" / "tokenizer_config.json").write_text(json.dumps(config))
+    (result,) = check(path=locked / "chatlab.lock")
+    assert result.severity is Severity.INFO
 
 
 def test_another_library_version_that_does_the_same_is_only_told(locked, monkeypatch):
@@ -145,12 +168,63 @@ def test_a_folder_outside_is_refused_and_vendored_on_request(root, tmp_path_fact
     assert check(path=root / "chatlab.lock")[0].exit_code == 0
 
 
+def test_an_update_that_fails_leaves_the_vendored_copy_of_what_is_locked(root, tmp_path_factory):
+    outside = copy_of("byte-bpe", tmp_path_factory.mktemp("outside") / "t")
+    lock("bpe", outside, path=root / "chatlab.lock", vendor=True)
+    (outside / "tokenizer.json").write_text("{")
+    with pytest.raises(TokenizerLoadError):
+        lock("bpe", outside, path=root / "chatlab.lock", vendor=True, update=True)
+    assert check(path=root / "chatlab.lock")[0].word == "as locked"
+
+
+def test_the_tokenizer_role_is_the_commit_of_the_files_that_are_locked(root):
+    def commit(title):
+        subprocess.run(["git", "-C", str(root / "phi3"), "add", "."], check=True)
+        names = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(root / "phi3"), *names, "commit", "-q", "-m", title], check=True)
+        head = ["git", "-C", str(root / "phi3"), "rev-parse", "HEAD"]
+        return subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+
+    subprocess.run(["git", "init", "-q", "-b", "main", str(root / "phi3")], check=True)
+    path, commits = root / "chatlab.lock", [commit("before")]
+    first = lock("phi3", root / "phi3", revision="main", path=path, roles={"weights": "org/model@" + "a" * 40})
+    use_after(root / "phi3")
+    commits.append(commit("after"))
+    second = lock("phi3", path=path, update=True)
+    vendored = lock("copy", root / "phi3", revision=commits[0], path=path, vendor=True)
+    again = lock("copy", path=path, update=True)
+    told = [entry.roles["tokenizer"].rpartition("@")[2] for entry in (first, second, vendored, again)]
+    assert told == [*commits, commits[0], commits[0]]
+    assert second.roles["weights"] == "org/model@" + "a" * 40
+    assert [result.word for result in check(path=path)] == ["as locked", "as locked"]
+
+
 def test_load_locked_loads_only_the_bytes_that_were_locked(locked):
     tokenizer = load_locked("phi3", path=locked / "chatlab.lock")
     assert tokenizer.encode_spans("<|user|>").token_ids
     (locked / "phi3" / "tokenizer.json").write_bytes((locked / "phi3" / "tokenizer.json").read_bytes() + b"\n")
     with pytest.raises(LockError, match=r"tokenizer\.json"):
         load_locked("phi3", path=locked / "chatlab.lock")
+
+
+@pytest.mark.parametrize(
+    ("base", "loader", "options"),
+    [
+        ("phi3-style/before", "auto", {}),
+        ("phi3-style/before", "raw", {}),
+        ("phi3-style/before", "PreTrainedTokenizerFast", {}),
+        ("llama2-style/non-legacy", "auto", {"legacy": True}),
+        ("llama2-style/non-legacy", "auto", {"add_bos_token": True}),
+    ],
+)
+def test_load_locked_gives_the_ids_that_were_locked(tmp_path, base, loader, options):
+    copy_of(base, tmp_path / "t")
+    # Here the two files disagree, so that the loaders do.
+    setting("tokenizer.json", "added_tokens", -1, "rstrip", to=True)(tmp_path / "t")
+    entry = lock("t", tmp_path / "t", path=tmp_path / "chatlab.lock", loader=loader, options=options)
+    tokenizer = load_locked("t", path=tmp_path / "chatlab.lock")
+    for example in entry.golden["examples"].values():
+        assert list(tokenizer.encode_spans(example["text"]).token_ids) == example["ids"]
 
 
 # -- what comes from a stranger ------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import shutil
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -159,3 +161,23 @@ def test_the_jinja_file_shadows_the_template_of_the_config(tmp_path):
     (folder / "chat_template.jinja").write_text("own {{ messages[0]['content'] }}")
     view = record(folder, loaders=["auto"])["views"]["auto"]
     assert view["template"] == {"source": "chat_template.jinja", "text": "own {{ messages[0]['content'] }}"}
+
+
+def test_threads_that_record_at_once_give_the_clock_and_the_log_back():
+    from transformers.utils import chat_template_utils
+
+    before = chat_template_utils.datetime, logging.getLogger("transformers").level
+    entered, left = threading.Event(), threading.Event()
+
+    def second():
+        with recorder.quiet():
+            entered.set()
+            left.wait(5)
+
+    thread = threading.Thread(target=second)
+    with recorder.quiet():
+        thread.start()
+        entered.wait(0.2)
+    left.set()
+    thread.join()
+    assert (chat_template_utils.datetime, logging.getLogger("transformers").level) == before

@@ -19,7 +19,7 @@ from huggingface_hub.utils import disable_progress_bars
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.revisions.snapshot import snapshot
-from chatlab.testing_hub import Fault, LocalHub
+from chatlab.testing import Fault, LocalHub
 from chatlab.tokenizers.load import load_tokenizer
 from chatlab.tokenizers.source import UnpinnedWarning, file_warnings, is_tokenizer_file, resolve
 
@@ -307,6 +307,12 @@ def test_a_name_in_a_clone_becomes_a_commit_and_a_warning(clone, name):
 def test_an_absent_or_shortened_revision_of_a_clone_is_refused(clone, revision):
     with pytest.raises(RevisionError, match=re.escape(revision)):
         resolve(clone[0], revision)
+
+
+def test_a_revision_of_one_file_asks_for_its_folder(clone):
+    folder, commits = clone
+    with pytest.raises(RevisionError, match=f"give {re.escape(str(folder))}@v1"):
+        resolve(folder / "tokenizer.json", "v1")
 
 
 def test_a_folder_that_is_no_clone_has_no_revisions(tmp_path):
