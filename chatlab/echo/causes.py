@@ -6,11 +6,12 @@ An edit's shape only decides which experiment is tried first.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import merge
 from itertools import chain, combinations
+from operator import attrgetter
 from typing import NamedTuple
 
 from chatlab.echo.align import Mismatch, find_mismatches
@@ -21,6 +22,8 @@ from chatlab.tokenizers.interface import Span, Tokenizer
 
 CONTEXT_LEN = 12
 """Characters of echo shown on each side of an edit as evidence."""
+
+_PROMPT_END = attrgetter("prompt_end")
 
 
 class Reading(NamedTuple):
@@ -115,7 +118,7 @@ class Laboratory:
             offset = _echo_offset(mismatches, start)
             place = Mismatch(start, end, offset, offset + end - start, self._token_at(start))
             after = self._read_changed([NOT_NORMALIZED])
-            if after is None or not any(_covers(place, mismatch) for mismatch in after.mismatches):
+            if after is None or not any(_covers(place, other) for other in _near(after.mismatches, place)):
                 yield self._edit(place, Cause.UNEXPLAINED, (), None)
             else:
                 yield self._edit(place, NOT_NORMALIZED.cause, (), self._evidence(place, [NOT_NORMALIZED], after))
@@ -204,10 +207,11 @@ class Laboratory:
         )
 
     def _is_there(self, mismatch: Mismatch, after: Reading, *, cut_off: bool) -> bool:
+        near = _near(after.mismatches, mismatch)
         if cut_off:
-            return any(_covers(mismatch, other) for other in after.mismatches)
+            return any(_covers(mismatch, other) for other in near)
         gained = self.reading.echo[mismatch.echo_start : mismatch.echo_end]
-        return any(_same_place(mismatch, gained, m, after.echo[m.echo_start : m.echo_end]) for m in after.mismatches)
+        return any(_same_place(mismatch, gained, m, after.echo[m.echo_start : m.echo_end]) for m in near)
 
     def _read_changed(self, suspects: Iterable[Suspect]) -> Reading | None:
         key = " + ".join(f"{suspect.change} {suspect.argument!r}" for suspect in suspects)
@@ -272,6 +276,14 @@ def _shows_bytes(text: str) -> bool:
     return REPLACEMENT_CHARACTER in text or "<0x" in text
 
 
+def _near(mismatches: Sequence[Mismatch], edit: Mismatch) -> Iterator[Mismatch]:
+    """Those that overlap or touch the place of ``edit``; they stand in the order of the prompt."""
+    for number in range(bisect_left(mismatches, edit.prompt_start, key=_PROMPT_END), len(mismatches)):
+        if mismatches[number].prompt_start > edit.prompt_end:
+            return
+        yield mismatches[number]
+
+
 def _same_place(edit: Mismatch, gained: str, other: Mismatch, other_gained: str) -> bool:
     """Tell whether ``other`` still damages the place of ``edit``; touching ends are neighbours, not the same place."""
     if edit.prompt_start < edit.prompt_end:
@@ -287,12 +299,10 @@ def _covers(edit: Mismatch, other: Mismatch) -> bool:
     return other.prompt_start <= edit.prompt_start and edit.prompt_end <= other.prompt_end
 
 
-def _echo_offset(mismatches: Iterable[Mismatch], prompt_offset: int) -> int:
+def _echo_offset(mismatches: Sequence[Mismatch], prompt_offset: int) -> int:
     """Return where a prompt offset lies in the echo that has these mismatches."""
-    shift = 0
-    for m in mismatches:
-        if m.prompt_end <= prompt_offset:
-            shift = m.echo_end - m.prompt_end
+    count = bisect_right(mismatches, prompt_offset, key=_PROMPT_END)
+    shift = mismatches[count - 1].echo_end - mismatches[count - 1].prompt_end if count else 0
     return max(0, prompt_offset + shift)
 
 
