@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SHOWN = 5
 """Differing prompts drawn in a page at most; the value holds more."""
 
+_FINE_PAIRS = 250_000
+"""A stretch of more pairs of words is one edit: ``SequenceMatcher`` takes long to divide it."""
+
 _WORDS = re.compile(r"\w+|\s|[^\w\s]")
 
 
@@ -230,6 +233,16 @@ def _offsets(words: list[str]) -> list[int]:
 
 
 def _edits(ours: list[Any], theirs: list[Any]) -> Iterator[tuple[int, int, int, int]]:
-    for tag, a, b, c, d in SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes():
-        if tag != "equal":
+    """The stretches that differ: found by what is rare in a long prompt first, then finely between those."""
+    for a, b, c, d in _changed(ours, theirs, autojunk=True):
+        if (b - a) * (d - c) > _FINE_PAIRS:
             yield a, b, c, d
+        else:
+            for e, f, g, h in _changed(ours[a:b], theirs[c:d], autojunk=False):
+                yield a + e, a + f, c + g, c + h
+
+
+def _changed(ours: list[Any], theirs: list[Any], *, autojunk: bool) -> Iterator[tuple[int, int, int, int]]:
+    for tag, *span in SequenceMatcher(None, ours, theirs, autojunk=autojunk).get_opcodes():
+        if tag != "equal":
+            yield span[0], span[1], span[2], span[3]

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from chatlab.errors import TemplateError
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import prompts_of
+from chatlab.prompts.prompt_difference import PromptDifference
 from chatlab.prompts.readers import reader_of
 from chatlab.prompts.registry import FORMATS
 from chatlab.prompts.spans import span_prompt
@@ -74,6 +75,22 @@ def test_finding_the_messages_is_linear_in_their_length(benchmark, filler):
     benchmark.extra_info["time_of_40000_over_10000"] = growth
     print(f"\n{filler!r}: 40,000 take {growth:.1f} times 10,000 (linear: 4)")
     assert growth < 8
+
+
+def test_the_diff_of_two_long_prompts(benchmark):
+    """A page draws five at most, and nobody waits for a minute: under a second each."""
+    prompts = [FORMATS[name]() for name in ("chatml", "zephyr")]
+    for turn in [turn for dialogue in encodable_dialogues()[:100] for turn in dialogue.turns]:
+        for prompt in prompts:
+            prompt.add_requester_msg(turn.user)
+            prompt.add_responder_msg(turn.assistant)
+    ours, theirs = (prompt.create_prompt() for prompt in prompts)
+    difference = PromptDifference(
+        dialogue_id="d", turn_number=1, class_text=ours, template_text=theirs, class_ids=[], template_ids=[]
+    )
+    edits = benchmark.pedantic(difference.text_edits, rounds=3)
+    print(f"\n{len(ours):,} characters, {len(edits)} edits: {benchmark.stats['median']:.2f} s")
+    assert benchmark.stats["median"] < 1
 
 
 def test_the_law_beside_a_bare_encode(benchmark):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+from difflib import SequenceMatcher
 
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import integers, lists, sampled_from
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import DialogueError, PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
@@ -17,7 +21,7 @@ from chatlab.prompts.gemma import ChatPromptGemma
 from chatlab.prompts.mistral import ChatPromptMistralV3
 from chatlab.prompts.named_roles import ChatPromptRinnaJpGptNeoxInstSft
 from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
-from chatlab.prompts.prompt_difference import TemplateComparison
+from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.prompts.vicuna import ChatPromptVicuna
 from chatlab.tokenizers.load import as_tokenizer, load_tokenizer
 from tests.prompts.small_tokenizers import encodable_dialogues
@@ -173,6 +177,40 @@ def test_the_first_differing_offset_is_a_code_point():
     for edit in reversed(difference.id_edits()):
         ids = ids[: edit.class_span[0]] + edit.template_part + ids[edit.class_span[1] :]
     assert ids == difference.template_ids
+
+
+def difference_of(ours: str, theirs: str) -> PromptDifference:
+    return PromptDifference(
+        dialogue_id="d", turn_number=1, class_text=ours, template_text=theirs, class_ids=[], template_ids=[]
+    )
+
+
+def test_a_long_diff_is_as_fine_as_a_slow_one():
+    """The reference takes every word for an anchor, and so seconds a page."""
+    turns = [turn for dialogue in encodable_dialogues()[:60] for turn in dialogue.turns]
+    ours, theirs = (
+        "".join(f"{mark}user\n{turn.user}{end}{mark}assistant\n{turn.assistant}{end}" for turn in turns)
+        for mark, end in (("<|im_start|>", "<|im_end|>\n"), ("<|", "</s>\n"))
+    )
+    words = [re.findall(r"\w+|\s|[^\w\s]", text) for text in (ours, theirs)]
+    slow = [op for op in SequenceMatcher(None, *words, autojunk=False).get_opcodes() if op[0] != "equal"]
+    edits = difference_of(ours, theirs).text_edits()
+    assert len(words[0]) > 5_000
+    assert len(edits) <= len(slow)
+    assert sum(len(e.class_part) for e in edits) <= sum(len("".join(words[0][a:b])) for _, a, b, _, _ in slow)
+
+
+@given(
+    *(lists(sampled_from(["a ", "b", " c\n", "<|x|>"]), max_size=400).map("".join) for _ in range(2)), integers(1, 1200)
+)
+@settings(max_examples=60)
+def test_however_long_the_texts_the_edits_lead_from_one_to_the_other(ours, theirs, times):
+    text, theirs = ours * times, theirs * times
+    difference = difference_of(text[:9000], theirs[:9000])
+    text = difference.class_text
+    for edit in reversed(difference.text_edits()):
+        text = text[: edit.class_span[0]] + edit.template_part + text[edit.class_span[1] :]
+    assert text == difference.template_text
 
 
 def test_the_result_is_plain_data_and_speaks():
