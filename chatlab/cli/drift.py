@@ -21,6 +21,7 @@ from chatlab.cli.shell import (
     DRIFT,
     ERROR,
     EXACT,
+    CtrlC,
     Legacy,
     LoaderOption,
     Revision,
@@ -136,7 +137,8 @@ class _Study:
                 rows = stack.enter_context(DriftRows(folder))
             progress = stack.enter_context(progress_bar())
             task = progress.add_task("measuring", total=total)
-            seen = self._counted(progress, task)
+            ctrl_c = stack.enter_context(CtrlC())
+            seen = self._counted(ctrl_c, progress, task)
             try:
                 for frame in iter_drift(
                     seen, self._prompt_class, self._tokenizer, replies=self._replies, labels=labels, on_bad=self._on_bad
@@ -145,14 +147,16 @@ class _Study:
                     if rows is not None:
                         rows.add(frame)
                 task = progress.add_task("explaining", total=trace_count)
-                for result in self._traces(total, trace_count):
+                for result in self._traces(total, 0 if ctrl_c.pressed else trace_count):
                     traces.append(result)
                     progress.advance(task)
+                    if ctrl_c.pressed:
+                        break
             except KeyboardInterrupt:
-                return True
+                pass
             finally:
                 tally.add_traces(traces)
-        return False
+        return ctrl_c.pressed
 
     def found_nothing(self, interrupted: bool) -> ChatlabError:
         """Say why there is no prompt to tell of."""
@@ -181,8 +185,10 @@ class _Study:
             total += 1
         return total, sorted(labels)
 
-    def _counted(self, progress: Progress, task: Any) -> Iterator[Dialogue]:
+    def _counted(self, ctrl_c: CtrlC, progress: Progress, task: Any) -> Iterator[Dialogue]:
         for dialogue in self._read():
+            if ctrl_c.pressed:
+                return
             yield dialogue
             progress.advance(task)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import typer
 from rich.console import Console
@@ -74,6 +75,27 @@ def typed_errors() -> Iterator[None]:
     except ChatlabError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(ERROR) from error
+
+
+class CtrlC:
+    """While this is open, the first Ctrl-C is a wish that long work looks for between its steps; the second interrupts.
+
+    An exception in the middle of anything would halve a step, and Python drops the one it raises in a destructor.
+    """
+
+    pressed = False
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _press(self, number: int, frame: object) -> None:
+        if self.pressed:
+            raise KeyboardInterrupt
+        self.pressed = True
 
 
 def progress_bar() -> Progress:
