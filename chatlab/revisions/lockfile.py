@@ -30,6 +30,7 @@ SCHEMA = 1
 DEFAULT = "chatlab.lock"
 
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_GGUF = re.compile(r"[^/\\]+\.gguf")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REQUESTED = re.compile(r"\w[\w./+-]{0,254}")
@@ -200,7 +201,7 @@ class Entry(Result):
         if self.requested is not None and (not _REQUESTED.fullmatch(self.requested) or ".." in self.requested):
             raise LockError(f"{self.alias}: {self.requested!r} is no revision")
         for name, file in self.files.items():
-            if not is_tokenizer_file(name) or not _SHA256.fullmatch(str(file["sha256"])):
+            if not (is_tokenizer_file(name) or _GGUF.fullmatch(name)) or not _SHA256.fullmatch(str(file["sha256"])):
                 raise LockError(f"{self.alias}: {name!r} is no tokenizer file with a sha256")
         if not _SHA256.fullmatch(self.snapshot_sha256):
             raise LockError(f"{self.alias}: {self.snapshot_sha256!r} is no sha256 of a snapshot")

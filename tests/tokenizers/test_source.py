@@ -18,6 +18,10 @@ from huggingface_hub.utils import disable_progress_bars
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.revisions.check import check, load_locked
+from chatlab.revisions.lock import lock
+from chatlab.revisions.lockfile import read_lock
+from chatlab.revisions.severity import Severity
 from chatlab.revisions.snapshot import snapshot
 from chatlab.testing import Fault, LocalHub
 from chatlab.tokenizers.load import load_tokenizer
@@ -536,6 +540,20 @@ def test_a_gguf_file_has_a_snapshot(gguf):
     taken = snapshot(gguf, cache=False)
     assert "error" not in taken.view("auto")
     assert list(taken.record["files"]) == ["model.gguf"]
+
+
+@pytest.mark.parametrize("vendor", [False, True])
+def test_a_gguf_file_can_be_locked_and_its_change_is_seen(gguf, vendor):
+    path = gguf.parent / "chatlab.lock"
+    lock("tiny", gguf, path=path, vendor=vendor)
+    (result,) = check(path=path)
+    assert result.severity is Severity.NONE
+    assert not result.error
+    assert load_locked("tiny", path=path).encode("Hello there") == load_tokenizer(gguf).encode("Hello there")
+    locked = path.parent / read_lock(path)["tiny"].place / "model.gguf" if vendor else gguf
+    locked.write_bytes(locked.read_bytes().replace("▁the".encode(), "▁teh".encode()))
+    (result,) = check(path=path)
+    assert result.severity is Severity.MAJOR
 
 
 def test_a_file_that_only_calls_itself_gguf_is_told_as_that(tmp_path):
