@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,9 @@ class ChatPanel(LiveLog):
         sampling = {name: options.pop(name) for name in set(options) - REQUEST_OPTIONS}
         self._params = SamplingParams.from_dict((params or SamplingParams()).to_dict() | sampling)
         self._options = options
+        self._asking = (
+            threading.RLock()
+        )  # two pages and a cell may ask at the same instant, each in a thread of its own
         self._playback: Playback | None = None
         self._places: list[Place] = []
         system = system_prompt if system_prompt is not None else self.prompt.get_system_prompt()
@@ -152,11 +156,12 @@ class ChatPanel(LiveLog):
             ChatBusy: a reply is streaming.
             ChatlabError: the parameters or the prompt are refused; nothing has changed then.
         """
-        self._check_free()
-        prompt = self._copy_of_prompt()
-        prompt.add_requester_msg(message)
-        question = self._message("user", message)
-        return self._answer(prompt, [question], view=view)
+        with self._asking:
+            self._check_free()
+            prompt = self._copy_of_prompt()
+            prompt.add_requester_msg(message)
+            question = self._message("user", message)
+            return self._answer(prompt, [question], view=view)
 
     def ask_sync(self, message: str, *, view: bool = True) -> ChatReply:
         """Ask and wait: for scripts, where the reply is printed as it comes.
@@ -174,19 +179,21 @@ class ChatPanel(LiveLog):
             ChatBusy: a reply is streaming.
             RoleOrderError: nothing was asked.
         """
-        self._check_free()
-        prompt = self._copy_of_prompt()
-        if not prompt.get_history() or prompt.get_history()[-1].role_type is not RoleType.RESPONDER:
-            raise RoleOrderError("there is no reply to give again: ask something first")
-        prompt.remove_last_message()
-        return self._answer(prompt, [], view=view, again=True)
+        with self._asking:
+            self._check_free()
+            prompt = self._copy_of_prompt()
+            if not prompt.get_history() or prompt.get_history()[-1].role_type is not RoleType.RESPONDER:
+                raise RoleOrderError("there is no reply to give again: ask something first")
+            prompt.remove_last_message()
+            return self._answer(prompt, [], view=view, again=True)
 
     def clear(self) -> None:
         """Forget the dialogue; the system prompt and the controls stay. A reply under way is stopped first."""
-        self.stop()
-        self.prompt = self.prompt.copy()
-        self.prompt.clear_history()
-        self._show_history()
+        with self._asking:
+            self.stop()
+            self.prompt = self.prompt.copy()
+            self.prompt.clear_history()
+            self._show_history()
 
     def stop(self) -> None:
         """End the reply under way, at once; the text so far stays in the history, and the next question may come."""
