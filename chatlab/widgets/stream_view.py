@@ -14,7 +14,7 @@ from chatlab.buffering.scanner import Replacements
 from chatlab.errors import ChatBusy, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.results import Bundle
-from chatlab.widgets.arguments import check, check_choice, check_searched, check_seconds, token_ids
+from chatlab.widgets.arguments import check, check_choice, check_item, check_searched, check_seconds, token_ids
 from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
 from chatlab.widgets.playback import Playback, Source
@@ -29,6 +29,7 @@ FLUSH_S = 0.03
 FIRST_FULL_S = 0.25
 """When the first whole text goes out unasked; the next ones at twice the time each."""
 IDLE_S = 1.0
+_OVER = "this view has shown its text: show the next one in a new StreamView()"
 
 
 class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
@@ -227,7 +228,14 @@ class StreamView(LiveLog):
         return self._stopped.is_set()
 
     def put(self, new: str | Delta) -> None:
-        """Add a text fragment or a delta of ``chatlab.stream``; it is drawn within about 30 ms."""
+        """Add a text fragment or a delta of ``chatlab.stream``; it is drawn within about 30 ms.
+
+        Raises:
+            ViewError: it is neither, or the view has shown its text.
+        """
+        check_item(new, "view.put(item.text)")
+        if self._text.finish_reason is not None:
+            raise ViewError(_OVER)
         self._put(self._text, new)
 
     def finish(self, finish_reason: str = "eos", *, error: str = "", seconds: float | None = None) -> None:
@@ -267,7 +275,7 @@ class StreamView(LiveLog):
                 "this view follows a stream: wait for it, stop it, or follow the other in a new StreamView()"
             )
         if self.finish_reason is not None:
-            raise ViewError("this view has shown its text: follow the next stream in a new StreamView()")
+            raise ViewError(_OVER)
         if not hasattr(source, "__iter__"):
             way = "chatlab.stream(…) in place of astream: the kernel stays free" if hasattr(source, "__aiter__") else ""
             raise ViewError(
