@@ -279,7 +279,9 @@ function setOff(button, isOff) {
 
 /** A button that stops when it is pressed: by the release, text that grows may have pushed it from under the pointer. */
 function createStop(stop) {
-  return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick: stop }, "Stop");
+  // The click that ends a press would stop the next reply, which may have begun meanwhile; that of a key has no detail.
+  const onclick = (event) => { if (event.detail === 0) stop(); };
+  return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick }, "Stop");
 }
 
 /** Three radio buttons: text, tokens, buffer. */
