@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from chatlab import EchoView, load_tokenizer
+from chatlab.embedded import tokenizer_path
 from tests.browser.lab import Notebook
 
 pytestmark = pytest.mark.slow
@@ -76,3 +78,16 @@ def test_light_and_dark(notebook: Callable[..., Notebook], axe: str, screenshots
             cell.screenshot(path=screenshots / f"view{number}_{theme.lower()}.png")
         problems += [(theme, violation) for violation in book.page.evaluate(RUN_AXE, list(VIEWS))]
     assert problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_saved_page_fits_its_window_and_reads_in_both_schemes(page: Any, axe: str, scheme: str) -> None:
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+    view = EchoView.of_reply(tokenizer, "<s>one</s><s> two", "日本です。" + "w" * 200)
+    page.goto("about:blank")
+    page.emulate_media(color_scheme=scheme)
+    page.set_content(view.page().replace("default-src 'none'; ", "script-src 'unsafe-eval'; "))
+    page.evaluate("(source) => { (0, window.eval)(source); }", axe)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(RUN_AXE, ["main"]) == []
+    page.emulate_media(color_scheme="light")
