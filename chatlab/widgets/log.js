@@ -299,17 +299,19 @@ function createSwitch(model, name) {
   };
 }
 
-/** A button that copies, and selects instead where the page may not use the clipboard. */
+/** A button that copies what is drawn of a message, and selects it where the page may not use the clipboard. */
 function createCopy(source, say) {
   return make("button", { type: "button", class: "cl-copy", onclick: async () => {
-    const element = source();
-    if (!element) return;
+    const message = source();
+    if (!message) return;
+    const text = message.pre.textContent;
+    const part = message.text.isCut ? " the last " + codePoints(text).toLocaleString("en") + " characters only" : "";
     try {
-      await navigator.clipboard.writeText(element.textContent);
-      say("copied");
+      await navigator.clipboard.writeText(text);
+      say("copied" + part);
     } catch {
-      getSelection().selectAllChildren(element);
-      say("selected: press Ctrl+C");
+      getSelection().selectAllChildren(message.pre);
+      say("selected" + part + ": press Ctrl+C");
     }
   } }, "Copy");
 }
