@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatBusy, RoleOrderError
-from chatlab.place import Place, in_kernel
+from chatlab.place import in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
+from chatlab.results import Bundle
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.request import build_request
 from chatlab.streaming.stream import TextStream, stream
@@ -23,6 +23,7 @@ from chatlab.widgets.arguments import check, check_searched
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
+from chatlab.widgets.live_view import closed
 from chatlab.widgets.playback import Playback, Sink
 from chatlab.widgets.printer import Printer
 from chatlab.widgets.saved_text import SavedText, Transcript
@@ -39,7 +40,6 @@ REQUEST_OPTIONS = {
     name for name, parameter in signature(build_request).parameters.items() if parameter.kind is Parameter.KEYWORD_ONLY
 }
 """What :func:`chatlab.stream` takes besides sampling parameters; no control shows it."""
-_TITLE = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,7 @@ class ChatPanel(LiveLog):
     """What the panel says in an emptied control."""
 
     _esm = asset("log.js", "chat_panel.js")
+    _stand_in = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
 
     def __init__(
         self,
@@ -116,7 +117,6 @@ class ChatPanel(LiveLog):
             threading.RLock()
         )  # two pages and a cell may ask at the same instant, each in a thread of its own
         self._playback: Playback | None = None
-        self._places: list[Place] = []
         system = system_prompt if system_prompt is not None else self.prompt.get_system_prompt()
         settings = {"system": system or "", **{name: getattr(self._params, name) for name in SETTINGS}}
         super().__init__(show=show, label="Chat", flush_s=flush_s, settings=settings)
@@ -257,16 +257,11 @@ class ChatPanel(LiveLog):
                     text = self._message(ROLES[content.role_type], content.message)
                     self._texts[text.message_id] = text
             self._send_all()
-        self._save()
+        self._keep()
 
-    def _save(self) -> None:
-        for place in self._places:
-            place.replace(self.transcript._repr_mimebundle_())
-
-    def _ipython_display_(self) -> None:
-        data, _ = self._repr_mimebundle_()
-        Place({**data, "text/plain": _TITLE, "text/html": render.paragraph_html(_TITLE)})
-        self._places.append(Place(self.transcript._repr_mimebundle_()))
+    def _static_form(self) -> Bundle:
+        transcript = self.transcript
+        return closed(transcript.summary, str(transcript), transcript.messages_html())
 
     def _on_message(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         actions = {
@@ -298,7 +293,7 @@ class _Turn:
         self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         if isinstance(self._prompt, EngineChat):  # a prompt class is filled by the stream itself
             self._prompt.set_responder_last_msg(self._text.text)
-        self._panel._save()
+        self._panel._keep()
 
 
 def _reply(text: LiveText, source: TextStream) -> ChatReply:
