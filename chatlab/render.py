@@ -158,10 +158,10 @@ def message_html(role: str, text: str, why: str) -> str:
 
 PAGE_STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
+body { background: Canvas; color: CanvasText; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; } caption { text-align: left; font-weight: bold; }
 th, td { border: 1px solid #8888; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-td { font-variant-numeric: tabular-nums; white-space: pre-wrap; } td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+td { font-variant-numeric: tabular-nums; white-space: pre-wrap; overflow-wrap: anywhere; min-width: 2.5em; } td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 ins { text-decoration: underline; background: #0072b233; } del { background: #d55e0033; } img { max-width: 100%; }
 """
 

@@ -19,6 +19,7 @@ Bundle = dict[str, Any]
 STYLE = """
 .chatlab ins { background: #0072b233; text-decoration: underline; }
 .chatlab del { background: #d55e0033; text-decoration: line-through; }
+.chatlab img { max-width: 100%; height: auto; } .chatlab figure { margin: 0 0 1em; }
 .chatlab pre { white-space: pre-wrap; overflow-wrap: anywhere; max-height: 30em; overflow: auto; }
 .chatlab td { text-align: left !important; vertical-align: top; white-space: pre-wrap; overflow-wrap: break-word; }
 .chatlab td code { border: 1px solid #8888; border-radius: 3px; padding: 0 2px; }

@@ -38,6 +38,8 @@ PICTURE_TOLERANCE = 0.1
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 STATIC_FORMS = {"text/html", "image/png"}
+CLOSED = '<div class="chatlab"><details>'
+"""How the static form below a live view begins."""
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -137,11 +139,15 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
         cell.execution_count = None
         if cell.source.strip():
             cell.execution_count = count = count + 1
+        below_a_widget = False
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = cell.execution_count
             data = output.get("data", {})
-            if WIDGET_VIEW in data and STATIC_FORMS & data.keys():
+            if below_a_widget and "text/html" in data:  # alone in the file, it need not be closed
+                data["text/html"] = data["text/html"].replace(CLOSED, CLOSED.replace("details", "details open"))
+            below_a_widget = WIDGET_VIEW in data and bool(STATIC_FORMS & data.keys())
+            if below_a_widget:
                 del data[WIDGET_VIEW]
 
 

@@ -30,8 +30,18 @@ def lab(
     with typed_errors():
         place = _place(folder)
     if open:
-        raise typer.Exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(place)]))
+        raise typer.Exit(_run([sys.executable, "-m", "jupyter", "lab", str(place)]))
     console.print(Text(str(place)), soft_wrap=True)
+
+
+def _run(command: list[str]) -> int:
+    """Wait for a command that answers Ctrl+C itself: JupyterLab asks first, saves and ends its kernels."""
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
 
 
 def _place(folder: Path | None) -> Path:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from chatlab.plots import Drawing
 
+EDIT_CAP = 300
+"""Edits drawn at most, so that no output grows past what a code host draws."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EchoTrace(Result):
@@ -69,10 +72,10 @@ class EchoTrace(Result):
             text = text[: edit.prompt_span[0]] + edit.echo_text + text[edit.prompt_span[1] :]
         return text
 
-    def parts(self) -> Iterator[render.Part]:
-        """Yield the diff, left to right."""
+    def parts(self, edit_cap: int | None = None) -> Iterator[render.Part]:
+        """Yield the diff, left to right, up to the end or with no more edits than ``edit_cap``."""
         at = 0
-        for edit in self.edits:
+        for edit in self.edits[:edit_cap]:
             if at < edit.prompt_span[0]:
                 yield render.Part("same", self.prompt[at : edit.prompt_span[0]])
             note = f"{edit.cause}: {edit.cure}"
@@ -81,6 +84,8 @@ class EchoTrace(Result):
             if edit.echo_text:
                 yield render.Part("ins", edit.echo_text, note)
             at = edit.prompt_span[1]
+        if edit_cap is not None and len(self.edits) > edit_cap:
+            return
         if at < len(self.prompt):
             yield render.Part("same", self.prompt[at:])
 
@@ -150,10 +155,18 @@ class EchoTrace(Result):
                 edit.evidence.changed if edit.evidence else "none found",
                 edit.cure,
             )
-            for edit in self.edits
+            for edit in self.edits[:EDIT_CAP]
         ]
-        table = render.table_html(columns, rows) if rows else ""
-        return render.paragraph_html(self.summary()) + render.diff_html(self.parts(), context_len=200) + table
+        return self.diff_body(200) + (render.table_html(columns, rows) if rows else "")
+
+    def diff_body(self, context_len: int) -> str:
+        """Return the summary and the diff as escaped HTML, and where it is cut short, say so."""
+        note = f"only the first {EDIT_CAP} of {len(self.edits):,} edits are drawn; to_frame() has them all"
+        return (
+            render.paragraph_html(self.summary())
+            + render.diff_html(self.parts(EDIT_CAP), context_len)
+            + (render.paragraph_html(note) if len(self.edits) > EDIT_CAP else "")
+        )
 
 
 def trace_echo(

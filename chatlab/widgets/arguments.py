@@ -38,6 +38,15 @@ def check_searched(replacements: object, stops: object = ()) -> None:
     check("stops", stops, Iterable, "a list of strings")
 
 
+def check_item(new: object, way: str) -> None:
+    """Refuse what is neither text nor a delta: a chunk of another library's stream, above all."""
+    if not isinstance(new, str) and not hasattr(new, "token_ids"):
+        raise ViewError(
+            f"a view shows text or the deltas of chatlab.stream, not {kind_of(new)}: give it each item's text, "
+            f"as in {way}"
+        )
+
+
 def token_ids(name: str, value: Any, need: str = "a list of token ids") -> list[int]:
     """Return ids as plain integers; NumPy's and torch's are integers, too.
 

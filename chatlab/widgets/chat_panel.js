@@ -100,7 +100,7 @@ function render({ model, el }) {
   const againButton = button("again", "Regenerate", () => tell({ kind: "regenerate" }));
   const clearButton = button("clear", "Clear", () => tell({ kind: "clear" }));
   const lastReply = () => [...log.messages.values()].filter((m) => m.element.dataset.role === "assistant").at(-1);
-  const copy = createCopy(() => lastReply()?.pre, (words) => { status.textContent = words; });
+  const copy = createCopy(lastReply, (words) => { status.textContent = words; });
 
   const draw = () => {
     const running = log.running();

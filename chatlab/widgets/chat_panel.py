@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from chatlab import render
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatBusy, RoleOrderError
-from chatlab.place import Place, in_kernel
+from chatlab.place import in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
+from chatlab.results import Bundle
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.request import build_request
 from chatlab.streaming.stream import TextStream, stream
@@ -22,6 +23,7 @@ from chatlab.widgets.arguments import check, check_searched
 from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
+from chatlab.widgets.live_view import closed
 from chatlab.widgets.playback import Playback, Sink
 from chatlab.widgets.printer import Printer
 from chatlab.widgets.saved_text import SavedText, Transcript
@@ -38,7 +40,6 @@ REQUEST_OPTIONS = {
     name for name, parameter in signature(build_request).parameters.items() if parameter.kind is Parameter.KEYWORD_ONLY
 }
 """What :func:`chatlab.stream` takes besides sampling parameters; no control shows it."""
-_TITLE = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,7 @@ class ChatPanel(LiveLog):
     """What the panel says in an emptied control."""
 
     _esm = asset("log.js", "chat_panel.js")
+    _stand_in = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
 
     def __init__(
         self,
@@ -111,8 +113,10 @@ class ChatPanel(LiveLog):
         sampling = {name: options.pop(name) for name in set(options) - REQUEST_OPTIONS}
         self._params = SamplingParams.from_dict((params or SamplingParams()).to_dict() | sampling)
         self._options = options
+        self._asking = (
+            threading.RLock()
+        )  # two pages and a cell may ask at the same instant, each in a thread of its own
         self._playback: Playback | None = None
-        self._places: list[Place] = []
         system = system_prompt if system_prompt is not None else self.prompt.get_system_prompt()
         settings = {"system": system or "", **{name: getattr(self._params, name) for name in SETTINGS}}
         super().__init__(show=show, label="Chat", flush_s=flush_s, settings=settings)
@@ -152,11 +156,12 @@ class ChatPanel(LiveLog):
             ChatBusy: a reply is streaming.
             ChatlabError: the parameters or the prompt are refused; nothing has changed then.
         """
-        self._check_free()
-        prompt = self._copy_of_prompt()
-        prompt.add_requester_msg(message)
-        question = self._message("user", message)
-        return self._answer(prompt, [question], view=view)
+        with self._asking:
+            self._check_free()
+            prompt = self._copy_of_prompt()
+            prompt.add_requester_msg(message)
+            question = self._message("user", message)
+            return self._answer(prompt, [question], view=view)
 
     def ask_sync(self, message: str, *, view: bool = True) -> ChatReply:
         """Ask and wait: for scripts, where the reply is printed as it comes.
@@ -174,19 +179,21 @@ class ChatPanel(LiveLog):
             ChatBusy: a reply is streaming.
             RoleOrderError: nothing was asked.
         """
-        self._check_free()
-        prompt = self._copy_of_prompt()
-        if not prompt.get_history() or prompt.get_history()[-1].role_type is not RoleType.RESPONDER:
-            raise RoleOrderError("there is no reply to give again: ask something first")
-        prompt.remove_last_message()
-        return self._answer(prompt, [], view=view, again=True)
+        with self._asking:
+            self._check_free()
+            prompt = self._copy_of_prompt()
+            if not prompt.get_history() or prompt.get_history()[-1].role_type is not RoleType.RESPONDER:
+                raise RoleOrderError("there is no reply to give again: ask something first")
+            prompt.remove_last_message()
+            return self._answer(prompt, [], view=view, again=True)
 
     def clear(self) -> None:
         """Forget the dialogue; the system prompt and the controls stay. A reply under way is stopped first."""
-        self.stop()
-        self.prompt = self.prompt.copy()
-        self.prompt.clear_history()
-        self._show_history()
+        with self._asking:
+            self.stop()
+            self.prompt = self.prompt.copy()
+            self.prompt.clear_history()
+            self._show_history()
 
     def stop(self) -> None:
         """End the reply under way, at once; the text so far stays in the history, and the next question may come."""
@@ -250,16 +257,11 @@ class ChatPanel(LiveLog):
                     text = self._message(ROLES[content.role_type], content.message)
                     self._texts[text.message_id] = text
             self._send_all()
-        self._save()
+        self._keep()
 
-    def _save(self) -> None:
-        for place in self._places:
-            place.replace(self.transcript._repr_mimebundle_())
-
-    def _ipython_display_(self) -> None:
-        data, _ = self._repr_mimebundle_()
-        Place({**data, "text/plain": _TITLE, "text/html": render.paragraph_html(_TITLE)})
-        self._places.append(Place(self.transcript._repr_mimebundle_()))
+    def _static_form(self) -> Bundle:
+        transcript = self.transcript
+        return closed(transcript.summary, str(transcript), transcript.messages_html())
 
     def _on_message(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         actions = {
@@ -291,7 +293,7 @@ class _Turn:
         self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         if isinstance(self._prompt, EngineChat):  # a prompt class is filled by the stream itself
             self._prompt.set_responder_last_msg(self._text.text)
-        self._panel._save()
+        self._panel._keep()
 
 
 def _reply(text: LiveText, source: TextStream) -> ChatReply:

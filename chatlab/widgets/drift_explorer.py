@@ -14,6 +14,7 @@ from chatlab.errors import ViewError
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
 from chatlab.results import Bundle, Result, styled
 from chatlab.widgets.arguments import check
+from chatlab.widgets.live_view import LiveView, closed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ COLUMNS = frozenset(
 """Those of ``measure_drift``'s table that are drawn."""
 
 
-class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
+class DriftExplorer(LiveView, ipywidgets.VBox, Result):  # type: ignore[misc]
     """Controls above two figures of a drift table and one line that says how many replies are wrong.
 
     Args:
@@ -39,6 +40,7 @@ class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
     """
 
     title = DriftTally.title
+    _stand_in = "A drift explorer stands here while the notebook runs; what it showed last is saved below."
 
     def __init__(self, frames: pd.DataFrame | Mapping[str, pd.DataFrame]) -> None:
         self._frames = dict(frames) if isinstance(frames, Mapping) else {"tokenizer": frames}
@@ -101,11 +103,14 @@ class DriftExplorer(ipywidgets.VBox, Result):  # type: ignore[misc]
         for place, picture in zip(self._pictures, self._drawn, strict=True):
             place.value = styled(picture)
         self._line.value = self.summary()
+        self._keep()
+
+    def _static_form(self) -> Bundle:
+        return closed(f"{self.title}: {self.summary()}", str(self), self.body())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle:
-        live: Any = super()._repr_mimebundle_(**kwargs)
         still = {"text/plain": str(self), "text/html": self.html(), "image/png": self._by_turn}
-        return {**(live[0] if isinstance(live, tuple) else live), **still}
+        return {**super()._repr_mimebundle_(**kwargs), **still}
 
 
 def _check(frames: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from chatlab import render
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
-from chatlab.echo.trace import EchoTrace, trace_echo
+from chatlab.echo.trace import EDIT_CAP, EchoTrace, trace_echo
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer
@@ -117,7 +117,7 @@ class EchoView(Result):
     def body(self) -> str:
         """Return the diff, the edits and the cuts as escaped HTML."""
         trace = self.trace
-        body = render.paragraph_html(trace.summary()) + render.diff_html(trace.parts(), context_len=CONTEXT_LEN)
+        body = trace.diff_body(CONTEXT_LEN)
         if trace.edits:
             columns = ["at", "prompt", "echo", "token", "cause", "proof", "cure"]
             body += render.table_html(columns, self._edit_rows(), "Each edit, the token that did it, why, what to do")
@@ -136,7 +136,7 @@ class EchoView(Result):
         return body
 
     def _edit_rows(self) -> Iterator[tuple[object, ...]]:
-        for edit in self.trace.edits:
+        for edit in self.trace.edits[:EDIT_CAP]:
             yield (
                 edit.prompt_span[0],
                 # A control token that was kept is in both; only in the echo it was not planned.

@@ -279,7 +279,9 @@ function setOff(button, isOff) {
 
 /** A button that stops when it is pressed: by the release, text that grows may have pushed it from under the pointer. */
 function createStop(stop) {
-  return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick: stop }, "Stop");
+  // The click that ends a press would stop the next reply, which may have begun meanwhile; that of a key has no detail.
+  const onclick = (event) => { if (event.detail === 0) stop(); };
+  return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick }, "Stop");
 }
 
 /** Three radio buttons: text, tokens, buffer. */
@@ -297,17 +299,19 @@ function createSwitch(model, name) {
   };
 }
 
-/** A button that copies, and selects instead where the page may not use the clipboard. */
+/** A button that copies what is drawn of a message, and selects it where the page may not use the clipboard. */
 function createCopy(source, say) {
   return make("button", { type: "button", class: "cl-copy", onclick: async () => {
-    const element = source();
-    if (!element) return;
+    const message = source();
+    if (!message) return;
+    const text = message.pre.textContent;
+    const part = message.text.isCut ? " the last " + codePoints(text).toLocaleString("en") + " characters only" : "";
     try {
-      await navigator.clipboard.writeText(element.textContent);
-      say("copied");
+      await navigator.clipboard.writeText(text);
+      say("copied" + part);
     } catch {
-      getSelection().selectAllChildren(element);
-      say("selected: press Ctrl+C");
+      getSelection().selectAllChildren(message.pre);
+      say("selected" + part + ": press Ctrl+C");
     }
   } }, "Copy");
 }

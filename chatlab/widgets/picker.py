@@ -8,9 +8,10 @@ from typing import Any
 import ipywidgets
 
 from chatlab.results import Bundle, Result
+from chatlab.widgets.live_view import LiveView, closed
 
 
-class Picker(ipywidgets.VBox):  # type: ignore[misc]
+class Picker(LiveView, ipywidgets.VBox):  # type: ignore[misc]
     """A dropdown and the static view of what was chosen; a saved notebook keeps the last one.
 
     Args:
@@ -19,6 +20,8 @@ class Picker(ipywidgets.VBox):  # type: ignore[misc]
         show: makes the view of a choice.
         first: the view of the first choice, when it is there already.
     """
+
+    _stand_in = "A picker stands here while the notebook runs; what was picked last is saved below."
 
     def __init__(
         self, label: str, options: Sequence[str], show: Callable[[str], Result], first: Result | None = None
@@ -35,7 +38,10 @@ class Picker(ipywidgets.VBox):  # type: ignore[misc]
     def _choose(self, change: Any) -> None:
         self.view = self._show(change["new"])
         self._page.value = self.view.html()
+        self._keep()
+
+    def _static_form(self) -> Bundle:
+        return closed(f"{self.choice.description}: {self.choice.value}", str(self.view), self.view.body())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Bundle:
-        live = super()._repr_mimebundle_(**kwargs)
-        return {**(live[0] if isinstance(live, tuple) else live), **self.view._repr_mimebundle_()}
+        return {**super()._repr_mimebundle_(**kwargs), **self.view._repr_mimebundle_()}

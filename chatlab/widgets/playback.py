@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from chatlab.errors import ViewError
 from chatlab.streaming.stream import TextStream
+from chatlab.widgets.arguments import check_item
 
 if TYPE_CHECKING:
     from chatlab.streaming.reply import Delta
@@ -51,6 +51,7 @@ class Playback:
         self.error: BaseException | None = None
         """What the source raised."""
         self._chunks: list[str] = []
+        self._read_len = len(source.text) if isinstance(source, TextStream) else 0  # others read that much before
         self._started = time.monotonic()
         threading.Thread(target=self._run, name="chatlab-playback", daemon=True).start()
 
@@ -133,11 +134,7 @@ class Playback:
         finish_reason = "eos"
         try:
             for new in self._source:
-                if not isinstance(new, str) and not hasattr(new, "token_ids"):
-                    raise ViewError(
-                        f"a view shows text or the deltas of chatlab.stream, not {type(new).__name__}: give it each "
-                        "item's text, as in view.follow(item.text for item in source)"
-                    )
+                check_item(new, "view.follow(item.text for item in source)")
                 with self._feeding:
                     if self.finish_reason is not None:  # stopped meanwhile
                         break
@@ -153,7 +150,7 @@ class Playback:
         if not isinstance(self._source, TextStream):
             return "cancelled"
         self._source.close()
-        if rest := self._source.text[len(self.text) :]:
+        if rest := self._source.text[self._read_len + len(self.text) :]:
             self._put(rest)
         return self._source.whole().finish_reason
 

@@ -133,10 +133,18 @@ class Transcript(Result):
         return "\n\n".join(map(str, self.messages)) or "an empty transcript"
 
     def body(self) -> str:
-        """Return all messages as escaped HTML."""
+        """Return all messages as escaped HTML, closed."""
+        return render.details_html(self.summary, self.messages_html())
+
+    @property
+    def summary(self) -> str:
+        """What is said while it is closed."""
         turns = sum(message.role == "user" for message in self.messages)
-        inside = "".join(message.body() for message in self.messages)
-        return render.details_html(f"Transcript, {turns} {'turn' if turns == 1 else 'turns'}", inside)
+        return f"Transcript, {turns} {'turn' if turns == 1 else 'turns'}"
+
+    def messages_html(self) -> str:
+        """Return all messages as escaped HTML, open."""
+        return "".join(message.body() for message in self.messages)
 
 
 def _capped(what: str, count: int) -> str:

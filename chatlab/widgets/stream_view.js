@@ -11,7 +11,7 @@ function render({ model, el }) {
   const stopButton = createStop(stop);
   stopButton.addEventListener("click", () => stopButton.focus()); // not every browser does it, and Esc is heard here
   const show = createSwitch(model, "show-" + Math.random());
-  const copy = createCopy(() => log.last()?.pre, (words) => { status.textContent = words; });
+  const copy = createCopy(log.last, (words) => { status.textContent = words; });
   const onKey = (event) => { if (event.key === "Escape" && log.running()) { event.stopPropagation(); stop(); } };
   const draw = () => {
     setOff(stopButton, !log.running());

@@ -14,9 +14,10 @@ from chatlab.buffering.scanner import Replacements
 from chatlab.errors import ChatBusy, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.results import Bundle
-from chatlab.widgets.arguments import check, check_choice, check_searched, check_seconds, token_ids
+from chatlab.widgets.arguments import check, check_choice, check_item, check_searched, check_seconds, token_ids
 from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
+from chatlab.widgets.live_view import LiveView, closed, widget_data
 from chatlab.widgets.playback import Playback, Source
 from chatlab.widgets.saved_text import SavedText
 
@@ -29,9 +30,10 @@ FLUSH_S = 0.03
 FIRST_FULL_S = 0.25
 """When the first whole text goes out unasked; the next ones at twice the time each."""
 IDLE_S = 1.0
+_OVER = "this view has shown its text: show the next one in a new StreamView()"
 
 
-class LiveLog(anywidget.AnyWidget):  # type: ignore[misc]
+class LiveLog(LiveView, anywidget.AnyWidget):  # type: ignore[misc]
     """Texts that grow in a browser: what :class:`StreamView` and ``ChatPanel`` share.
 
     Fragments are collected and sent about every 30 ms by a thread, because a message for each token overruns the
@@ -170,7 +172,7 @@ class StreamView(LiveLog):
 
     In a notebook, ``await StreamView().follow(chatlab.stream(prompt, engine))`` shows the stream with a Stop button,
     and the kernel stays free. A loop of your own puts what it has, and looks at :attr:`stopped`. At the end the live
-    view is replaced by its static form, so that the saved notebook tells the story.
+    view is replaced by its static form, so that the saved notebook tells the story. A view that stays has it below.
 
     Args:
         show: ``text``, ``tokens`` or ``buffer``; the reader can switch.
@@ -207,7 +209,6 @@ class StreamView(LiveLog):
         self._stopped = threading.Event()
         self._on_stop: Callable[[], object] = lambda: None
         self._playback: Playback | None = None
-        self._places: list[Place] = []
         self._text = self._new_text("assistant", replacements=replacements, stops=stops, special_ids=special_ids)
         self._begin(self._text)
 
@@ -227,16 +228,21 @@ class StreamView(LiveLog):
         return self._stopped.is_set()
 
     def put(self, new: str | Delta) -> None:
-        """Add a text fragment or a delta of ``chatlab.stream``; it is drawn within about 30 ms."""
+        """Add a text fragment or a delta of ``chatlab.stream``; it is drawn within about 30 ms.
+
+        Raises:
+            ViewError: it is neither, or the view has shown its text.
+        """
+        check_item(new, "view.put(item.text)")
+        if self._text.finish_reason is not None:
+            raise ViewError(_OVER)
         self._put(self._text, new)
 
     def finish(self, finish_reason: str = "eos", *, error: str = "", seconds: float | None = None) -> None:
         """Say why the text ended: ``eos``, ``stop``, ``length``, ``cancelled``, ``error``; later calls do nothing."""
         if self._text.finish_reason is None:
             self._end(self._text, finish_reason, error=error, seconds=seconds)
-            if self._replace:
-                for place in self._places:
-                    place.replace(self.saved()._repr_mimebundle_())
+            self._keep()
 
     def follow(self, source: Source) -> Playback:
         """Show a whole stream, read in a thread; wait for it with ``await`` or ``.wait()``, or go on meanwhile.
@@ -267,7 +273,7 @@ class StreamView(LiveLog):
                 "this view follows a stream: wait for it, stop it, or follow the other in a new StreamView()"
             )
         if self.finish_reason is not None:
-            raise ViewError("this view has shown its text: follow the next stream in a new StreamView()")
+            raise ViewError(_OVER)
         if not hasattr(source, "__iter__"):
             way = "chatlab.stream(…) in place of astream: the kernel stays free" if hasattr(source, "__aiter__") else ""
             raise ViewError(
@@ -291,12 +297,15 @@ class StreamView(LiveLog):
         return SavedText.of(self._text)
 
     def _ipython_display_(self) -> None:
-        if self.finish_reason is not None and self._replace:
-            Place(self.saved()._repr_mimebundle_())
+        if not self._replace:
+            super()._ipython_display_()
+        elif self.finish_reason is not None:
+            Place(self._static_form())
         else:
-            self._places.append(Place(self._bundle()))
+            self._places = (*self._places, Place({**widget_data(self), **self._static_form()}))
 
-    def _bundle(self) -> Bundle:
-        """The live view, with the static form beside it for readers without one."""
-        data, _ = self._repr_mimebundle_()
-        return {**data, **self.saved()._repr_mimebundle_()}
+    def _static_form(self) -> Bundle:
+        saved = self.saved()
+        if self._replace:
+            return saved._repr_mimebundle_()
+        return closed(f"{self.label}, {saved.why}", str(saved), saved.body())

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from chatlab import ChatPromptMetaLlamaLlama2Chat, DriftExplorer, EchoView, load_tokenizer, measure_drift
+from chatlab.embedded import dialogues_path, tokenizer_path
+from chatlab.prompts.dialogue import read_dialogues
 from tests.browser.lab import Notebook
 
 pytestmark = pytest.mark.slow
@@ -74,5 +77,37 @@ def test_light_and_dark(notebook: Callable[..., Notebook], axe: str, screenshots
             cell = book.page.locator(".jp-CodeCell").nth(number)
             cell.scroll_into_view_if_needed()
             cell.screenshot(path=screenshots / f"view{number}_{theme.lower()}.png")
+        book.page.evaluate("document.querySelectorAll('.chatlab details').forEach((part) => { part.open = true; })")
         problems += [(theme, violation) for violation in book.page.evaluate(RUN_AXE, list(VIEWS))]
     assert problems == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_saved_page_fits_its_window_and_reads_in_both_schemes(page: Any, axe: str, scheme: str) -> None:
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+    view = EchoView.of_reply(tokenizer, "<s>one</s><s> two", "日本です。" + "w" * 200)
+    page.goto("about:blank")
+    page.emulate_media(color_scheme=scheme)
+    page.set_content(view.page().replace("default-src 'none'; ", "script-src 'unsafe-eval'; "))
+    page.evaluate("(source) => { (0, window.eval)(source); }", axe)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(RUN_AXE, ["main"]) == []
+    page.emulate_media(color_scheme="light")
+
+
+def test_pictures_fit_a_narrow_pane(page: Any) -> None:
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+    dialogues = list(read_dialogues(dialogues_path()))[:10]
+    explorer = DriftExplorer(measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, tokenizer))
+    page.goto("about:blank")
+    pane = f'<div style="width: 400px; overflow: hidden">{explorer.html()}</div>'
+    page.set_content(f"{pane}<div style='width: 2000px'>{explorer.html()}</div>")
+    page.wait_for_function("[...document.images].every((image) => image.complete)")
+    boxes = page.evaluate(
+        "[...document.images].map((i) => [i.offsetWidth, i.offsetHeight, i.naturalWidth, i.naturalHeight])"
+    )
+    assert len(boxes) == 4
+    for width, height, natural_width, natural_height in boxes[:2]:
+        assert 390 < width <= 400 < natural_width
+        assert height == pytest.approx(natural_height * width / natural_width, abs=1)
+    assert all(box[:2] == box[2:] for box in boxes[2:])

@@ -168,6 +168,38 @@ def test_a_stop_button_that_moves_away_under_the_pointer_still_stops(chat: Calla
     assert one.widget.transcript.messages[-1].finish_reason == "cancelled"
 
 
+def test_one_press_of_stop_does_not_stop_the_reply_that_begins_meanwhile(chat: Callable[..., Bare]) -> None:
+    """As when the cell that waited for the first reply ends, and the next one asks."""
+    one = chat("word " * 5000, delay=0.005)
+    one.widget.ask("first", view=False)
+    one.exchange()
+    one.page.locator(".cl-stop").hover()
+    one.page.mouse.down()
+    one.exchange()
+    assert not one.widget.running
+    one.widget.ask("second", view=False)
+    one.exchange()
+    one.page.locator(".cl-stop").hover()
+    one.page.mouse.up()
+    one.exchange()
+    assert one.widget.running
+    one.page.focus(".cl-stop")
+    one.page.keyboard.press("Enter")
+    one.exchange()
+    assert not one.widget.running
+
+
+def test_stop_stands_beside_the_box_on_a_narrow_page(chat: Callable[..., Bare]) -> None:
+    one = chat("x")
+    size = one.page.viewport_size
+    one.page.set_viewport_size({"width": 400, "height": 700})
+    box, stop = (one.page.locator(name).bounding_box() for name in (".cl-box", ".cl-stop"))
+    one.page.set_viewport_size(size)
+    assert stop["x"] > box["x"] + box["width"]
+    assert stop["y"] < box["y"] + box["height"]
+    assert box["y"] < stop["y"] + stop["height"]
+
+
 def test_keys_typed_in_the_panel_are_no_commands_to_the_notebook(chat: Callable[..., Bare]) -> None:
     one = chat("x")
     one.page.evaluate("window.heard = []; document.addEventListener('keydown', (event) => heard.push(event.key))")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.browser.lab import KERNEL_STATUS, Notebook
+from tests.browser.lab import KERNEL_STATUS, PROMPTS, Notebook
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +131,7 @@ def test_an_interrupt_stops_an_awaited_ask_and_keeps_the_text(notebook: Callable
 
 def test_a_blocking_loop_is_drawn_while_it_runs(notebook: Callable[..., Notebook]) -> None:
     book = notebook("blocking", """
+import json
 import time
 from chatlab.widgets.stream_view import StreamView
 view = StreamView(replace=False)
@@ -204,3 +206,63 @@ def test_a_reload_in_mid_stream_catches_up_and_two_views_agree(notebook: Callabl
     one, two = book.page.evaluate(texts)
     assert one == two
     assert one.startswith("0 こんにちは <img src=x onerror=alert(1)> 1 ")
+
+
+KEPT = (
+    """
+from chatlab import ChatPromptMetaLlamaLlama2Chat, DriftExplorer, RevisionView, StreamView, load_tokenizer, measure_drift
+from chatlab.embedded import dialogues_path, tokenizer_path
+from chatlab.prompts.dialogue import read_dialogues
+from chatlab.revisions.compare import compare_revisions
+tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+""",
+    """
+dialogues = list(read_dialogues(dialogues_path()))[:60]
+explorer = DriftExplorer(measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, tokenizer))
+explorer
+""",
+    "RevisionView(compare_revisions(tokenizer_path('phi3-style/before'), tokenizer_path('phi3-style/after'))).explore()",
+    "view = StreamView(replace=False)\ndisplay(view)\ntext = await view.follow(['All of ', 'the <b>text</b>'])",
+    "print(explorer.summary())",
+)
+
+
+def test_a_saved_notebook_tells_what_its_live_views_showed_last(
+    notebook: Callable[..., Notebook], screenshots: Path
+) -> None:
+    """JupyterLab shows an error where a widget stood, and never the HTML beside it in the same output."""
+    book = notebook("kept", *KEPT)
+    book.page.set_viewport_size({"width": 1280, "height": 1800})
+    for number in range(4):
+        book.run_cell(number)
+        book.page.wait_for_function(f"{PROMPTS}[{number}] === '[{number + 1}]:'", timeout=60_000)
+    explorer, picker, stream = (book.output(number) for number in (1, 2, 3))
+    first = explorer.locator("summary").inner_text()
+    explorer.locator("select").nth(2).select_option("1")
+    picker.locator("select").select_option(index=1)
+    probe = picker.locator("select").input_value()
+    explorer.locator("summary").filter(has_not_text=first).wait_for()
+    picker.locator("summary").get_by_text(probe).wait_for()
+    book.run_cell(4)
+    book.page.wait_for_function(f"{PROMPTS}[4] === '[5]:'")
+    said = book.output(4).inner_text().strip()
+    assert said in explorer.locator("summary").inner_text()
+    assert said not in first
+
+    book.page.evaluate("jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    saved = book.save()
+    assert max(len(json.dumps(output)) for cell in saved["cells"] for output in cell["outputs"]) < 200_000
+    book.load()
+    book.page.get_by_text("Error displaying widget: model not found").nth(2).wait_for()
+    stills = (
+        ("explorer", explorer, said),
+        ("picker", picker, f"Probe {probe}"),
+        ("stream", stream, "All of the <b>text</b>"),
+    )
+    for name, view, words in stills:
+        assert not view.locator("details :is(p, h4, pre)").get_by_text(words).first.is_visible()
+        view.locator("details > summary").first.focus()
+        book.page.keyboard.press("Space")
+        view.locator("details :is(p, h4, pre)").get_by_text(words).first.wait_for()
+        view.screenshot(path=screenshots / f"kept_{name}.png")
+    explorer.locator("figure img").nth(1).wait_for()

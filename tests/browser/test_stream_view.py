@@ -191,3 +191,25 @@ def test_japanese_has_glyphs(bare: Callable[..., Bare]) -> None:
     )
     if len(set(drawn)) < 3:
         missing("no Japanese font: run `make browser`, or install fonts-ipafont-gothic")
+
+
+def test_copy_says_so_when_it_takes_only_the_end_of_a_long_text(bare: Callable[..., Bare]) -> None:
+    one = bare()
+    one.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    status = "document.querySelector('.cl-status').textContent"
+    one.widget.put("a🦩\n" * 50_000)
+    one.exchange()
+    one.page.click(".cl-copy")
+    one.page.wait_for_function(f"{status} === 'copied'")
+    assert one.page.evaluate("navigator.clipboard.readText()") == one.widget.text
+    one.widget.put("a🦩\n" * 50_000)
+    one.exchange()
+    one.page.click(".cl-copy")
+    one.page.wait_for_function(f"{status}.startsWith('copied the last ')")
+    copied = one.page.evaluate("navigator.clipboard.readText()")
+    assert one.page.text_content(".cl-status") == f"copied the last {len(copied):,} characters only"
+    assert 140_000 < len(copied) < len(one.widget.text)
+    assert one.widget.text.endswith(copied)
+    one.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject())")
+    one.page.click(".cl-copy")
+    one.page.wait_for_function(f"{status} === 'selected the last {len(copied):,} characters only: press Ctrl+C'")

@@ -107,13 +107,24 @@ def test_a_damaged_installation_says_so(tmp_path: Path, monkeypatch: pytest.Monk
         home.notebooks_path()
 
 
-def test_jupyterlab_opens_on_the_copy_after_it_is_there(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
+class Jupyter:
+    """In place of a process: it is interrupted twice, as by a reader who does not want to answer, then ends."""
 
-    def jupyter(command: list[str]) -> int:
-        calls.append((command, sorted(path.name for path in Path("chatlab-notebooks").iterdir())))
-        return 7
+    def __init__(self, command: list[str]) -> None:
+        self.calls = [(command, sorted(path.name for path in Path("chatlab-notebooks").iterdir()))]
+        self._waits = iter([KeyboardInterrupt, KeyboardInterrupt, 7])
 
-    monkeypatch.setattr(subprocess, "call", jupyter)
+    def wait(self) -> int:
+        end = next(self._waits)
+        if isinstance(end, int):
+            return end
+        raise end
+
+
+def test_jupyterlab_opens_on_the_copy_and_answers_ctrl_c_itself(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Jupyter] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command: opened.append(Jupyter(command)) or opened[-1])
     assert lab().exit_code == 7
-    assert calls == [([sys.executable, "-m", "jupyter", "lab", "chatlab-notebooks"], sorted(OURS))]
+    assert opened[0].calls == [([sys.executable, "-m", "jupyter", "lab", "chatlab-notebooks"], sorted(OURS))]

@@ -18,6 +18,8 @@ from IPython.display import HTML, display
 import ipywidgets
 print("one"); print("two")
 display({"text/plain": "a panel", "text/html": "<p>a" + " panel</p>", "application/vnd.jupyter.widget-view+json": {}}, raw=True)
+for _ in range(2):
+    display(HTML('<div class="chatlab"><details><summary>a form</summary><details></details></details></div>'))
 """
 PICTURE = "from matplotlib.figure import Figure\n%matplotlib inline\nfigure = Figure(figsize=(2, 1)); figure.add_subplot()\nfigure"
 FRAME = "import pandas as pd\npd.DataFrame({'a': [1]})"
@@ -64,8 +66,10 @@ def test_what_is_written_is_normal(written: Path) -> None:
     assert [cell["execution_count"] for cell in notebook["cells"][1:]] == [1, 2, 3, 4, 5]
     assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
     live, picture, frame, offline, _ = (cell["outputs"] for cell in notebook["cells"][1:])
-    assert [output["output_type"] for output in live] == ["stream", "display_data"]
+    assert [output["output_type"] for output in live] == ["stream", *["display_data"] * 3]
     assert set(live[1]["data"]) == {"text/plain", "text/html"}
+    opened, closed = ("".join(output["data"]["text/html"]) for output in live[2:])
+    assert opened == closed.replace("<details>", "<details open>", 1), "the one right below a widget"
     assert "image/png" in picture[0]["data"]
     assert "text/html" in frame[0]["data"]
     assert offline[0]["data"]["text/plain"] == ["'1'"]

@@ -49,6 +49,16 @@ def test_the_table_names_token_cause_proof_and_cure(view: EchoView) -> None:
     assert f'<ins title="{edit.cause}: {edit.cure}">·</ins>' in html
 
 
+def test_a_thousand_edits_are_no_output_of_megabytes() -> None:
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+    trace = trace_echo(tokenizer, "<s> and so on\n" * 1000)
+    assert len(trace.edits) >= 1000
+    for html in (EchoView(trace).html(), trace.html()):
+        assert len(html) < 200_000
+        assert f"only the first 300 of {len(trace.edits):,} edits are drawn; to_frame() has them all" in html
+    assert len(EchoView(trace).to_frame()) == len(trace.edits)
+
+
 def test_without_a_reply_there_are_no_cuts(view: EchoView) -> None:
     bare = EchoView(view.trace)
     assert bare.cuts == ()

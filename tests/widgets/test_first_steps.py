@@ -74,6 +74,8 @@ def endless() -> Iterator[str]:
         (lambda: StreamView(special_ids=2), "special_ids must be a list of token ids, not int"),
         (lambda: StreamView(special_ids=["</s>"]), "special_ids must be a list of token ids, and holds"),
         (lambda: StreamView().follow(42), "give chatlab.stream"),
+        (lambda: StreamView().put(None), r"text or the deltas of chatlab.stream, not None: .*view.put\(item.text\)"),
+        (lambda: StreamView().put(b"x"), "not bytes"),
     ],
 )
 def test_a_wrong_thing_is_named_with_the_right_one(make: Callable[[], Any], way_out: str) -> None:
@@ -104,6 +106,26 @@ def test_a_view_follows_one_stream_at_a_time_and_one_in_all() -> None:
     with pytest.raises(ViewError, match=r"new StreamView\(\)"):
         view.follow(["b"])
     assert (view.text, view.finish_reason, set(text)) == (text, "cancelled", {"x"})
+
+
+def test_a_view_that_has_shown_its_text_takes_no_more() -> None:
+    view = StreamView()
+    view.put("Hello")
+    view.finish("eos")
+    with pytest.raises(ViewError, match=r"new StreamView\(\)"):
+        view.put("again")
+    assert view.text == "Hello"
+
+
+def test_a_stream_that_was_read_before_is_followed_from_there() -> None:
+    reply = stream("x", ScriptedEngine("Hello " * 500, delay=0.001))
+    begin = "".join(next(reply).text for _ in range(3))
+    view = StreamView()
+    playback = view.follow(reply)
+    while not view.text:
+        assert not playback.finished(0.001)
+    view.stop()
+    assert begin + view.text == reply.text
 
 
 def test_a_reply_may_be_any_sequence_of_integers() -> None:

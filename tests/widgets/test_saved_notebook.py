@@ -23,7 +23,6 @@ chat
     "chat.ask_sync('again', view=False).text",
     "result = await StreamView().follow(stream('x', ScriptedEngine('a<NL>b'), replacements=[('<NL>', '|')]))",
     """
-import pandas as pd
 from chatlab import load_tokenizer, measure_drift
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.prompts.dialogue import read_dialogues
@@ -31,6 +30,14 @@ from chatlab.widgets.drift_explorer import DriftExplorer
 tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
 DriftExplorer(measure_drift(list(read_dialogues(dialogues_path()))[:5], ChatPromptMetaLlamaLlama2Chat, tokenizer))
 """,
+    "view = StreamView(replace=False)\ndisplay(view)\ntext = await view.follow(['<kept>'])",
+    """
+from chatlab import RevisionView
+from chatlab.revisions.compare import compare_revisions
+picker = RevisionView(compare_revisions(tokenizer_path("phi3-style/before"), tokenizer_path("phi3-style/after"))).explore()
+picker
+""",
+    "picker.choice.value = 'chat/answered-1'",
 )
 
 
@@ -70,11 +77,26 @@ def test_a_followed_stream_leaves_its_text_and_what_was_held(outputs: list[list[
     assert "may begin &lt;NL&gt;" in view.data["text/html"]
 
 
-def test_the_explorer_leaves_a_picture(outputs: list[list[Any]]) -> None:
-    (explorer,) = outputs[4]
-    assert explorer.data["image/png"].startswith("iVBOR")
+def test_the_explorer_leaves_both_pictures(outputs: list[list[Any]]) -> None:
+    live, still = outputs[4]
+    assert "A drift explorer stands here" in live.data["text/html"]
+    assert still.data["text/html"].count('<img src="data:image/png;base64,iVBOR') == 2
+    assert "replies are wrong" in still.data["text/plain"]
+
+
+def test_a_view_that_stays_leaves_its_text_below(outputs: list[list[Any]]) -> None:
+    live, still = outputs[5]
+    assert "A live view stands here" in live.data["text/html"]
+    assert still.data["text/plain"] == "assistant (done):\n<kept>"
+    assert "<summary>Reply, done</summary>" in still.data["text/html"]
+
+
+def test_a_picker_leaves_what_was_chosen_last(outputs: list[list[Any]]) -> None:
+    live, still = outputs[6]
+    assert "A picker stands here" in live.data["text/html"]
+    assert "<summary>Probe: chat/answered-1</summary>" in still.data["text/html"]
 
 
 def test_nothing_needs_a_live_kernel(outputs: list[list[Any]]) -> None:
     kinds = {kind for cell in outputs for output in cell for kind in output.get("data", {})}
-    assert kinds == {"text/plain", "text/html", "image/png"}
+    assert kinds == {"text/plain", "text/html"}

@@ -13,7 +13,7 @@ import pytest
 from chatlab import ChatPanel, ChatPromptMetaLlamaLlama2Chat, StreamView
 from chatlab.engines.engine import Emitter, Engine, TokenStream
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import EngineError, RoleOrderError
+from chatlab.errors import ChatBusy, EngineError, RoleOrderError
 from chatlab.testing import CodePointTokenizer
 from chatlab.widgets.playback import Playback
 
@@ -196,6 +196,46 @@ def test_every_handler_returns_while_the_model_is_deaf(panel: Panel) -> None:
     assert (panel.said, panel.history) == ([], [])
     assert not panel.engine.go.is_set()
     assert panel.engine.active_len == 3  # none of the three steps is over
+
+
+class SlowPrompt(ChatPromptMetaLlamaLlama2Chat):
+    """Its first question waits while the text is made, as a long one does."""
+
+    made, entered, go = 0, threading.Event(), threading.Event()
+
+    def create_prompt(self, opts: Any = None) -> str:
+        type(self).made += 1
+        if type(self).made == 1:
+            self.entered.set()
+            self.go.wait(20)
+        return super().create_prompt(opts)
+
+
+def test_of_two_who_ask_at_the_same_instant_one_is_answered_and_one_is_told() -> None:
+    engine = StuckEngine()
+    chat = ChatPanel(engine, SlowPrompt(), flush_s=1e6)
+    refused: list[str] = []
+
+    def ask(question: str) -> None:
+        try:
+            chat.ask(question, view=False)
+        except ChatBusy:
+            refused.append(question)
+
+    pages = [threading.Thread(target=ask, args=(question,)) for question in ("first", "second")]
+    pages[0].start()
+    assert SlowPrompt.entered.wait(20)
+    pages[1].start()
+    pages[1].join(0.2)
+    SlowPrompt.go.set()
+    for page in pages:
+        page.join(20)
+    chat.stop()
+    engine.close()
+    assert refused == ["second"]
+    assert [m.text for m in chat.transcript.messages if m.role == "user"] == ["first"]
+    assert chat.prompt.get_history()[0].message == "first"
+    assert len(engine.asked) == 1
 
 
 def test_an_awaited_ask_ends_with_the_press_of_stop(panel: Panel) -> None:

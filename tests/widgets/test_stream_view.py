@@ -112,14 +112,6 @@ def test_a_source_that_raises_ends_the_view_and_reaches_who_waits(sent: list[dic
     assert "token 2" in str(view.saved())
 
 
-def test_the_live_bundle_carries_its_static_form(sent: list[dict[str, Any]]) -> None:
-    view = StreamView()
-    view.put("<i>Hi</i>")
-    bundle = view._bundle()
-    assert set(bundle) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
-    assert "&lt;i&gt;Hi" in bundle["text/html"]
-
-
 def test_the_saved_form_has_tokens_and_what_was_held() -> None:
     view = StreamView()
     view.follow(stream("Hi", ScriptedEngine("a<NL>b"), replacements=[("<NL>", "\n")])).wait()
