@@ -73,6 +73,12 @@ def test_wrong_replies_show_later_turns_only_and_both_kinds_of_first_piece() -> 
     assert axes.get_xlabel() == "wrong replies (%), turn 2 and later"
 
 
+def test_wrong_replies_of_first_turns_alone_are_drawn() -> None:
+    (axes,) = plot_wrong_replies(BY_FIRST_PIECE[BY_FIRST_PIECE["turn"] == "1"]).axes
+    assert any(bar.get_width() for container in axes.containers for bar in container)
+    assert axes.get_xlabel() == "wrong replies (%), turn 1"
+
+
 def test_two_kinds_of_bar_are_told_apart_without_colour() -> None:
     (axes,) = plot_wrong_replies(BY_FIRST_PIECE).axes
     assert {container[0].get_hatch() for container in axes.containers} == {"", "///"}

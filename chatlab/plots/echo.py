@@ -59,24 +59,26 @@ def plot_drift_by_turn(by_turn: pd.DataFrame) -> Drawing:
 def plot_wrong_replies(by_first_piece: pd.DataFrame) -> Drawing:
     """Draw the share of wrong replies from turn 2 on, by strategy and by the reply's first piece.
 
+    Of a table that has the first turn only, that one is drawn.
+
     Args:
         by_first_piece: as ``DriftTally.by_first_piece`` gives it.
     """
     figure, axes = new_drawing(height=4.2)
-    later = by_first_piece[by_first_piece["turn"] == "2 or later"]
-    names = list(dict.fromkeys(later["strategy"]))[::-1]
+    is_later = by_first_piece["turn"] == "2 or later"
+    drawn = by_first_piece[is_later] if is_later.any() else by_first_piece
+    turns = "turn 2 and later" if is_later.any() else "turn 1"
+    names = list(dict.fromkeys(drawn["strategy"]))[::-1]
     kinds = (("space", BLUE, "", 0.2), ("no space", ORANGE, "///", -0.2))
     for kind, colour, hatch, shift in kinds:
-        rows = later[later["first_piece"] == kind].set_index("strategy")
+        rows = drawn[drawn["first_piece"] == kind].set_index("strategy")
         shares = [100 * rows["wrong_share"].get(name, 0.0) for name in names]
         places = [n + shift for n in range(len(names))]
         label = f"first piece carries {kind if kind == 'no space' else 'a space'}"
         bars = axes.barh(places, shares, height=0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
         axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), names)
-    axes.set(
-        xlabel="wrong replies (%), turn 2 and later", xlim=(0, 112), title="What each way of cutting does to the reply"
-    )
+    axes.set(xlabel=f"wrong replies (%), {turns}", xlim=(0, 112), title="What each way of cutting does to the reply")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2, frameon=False)
     return figure
 

@@ -82,7 +82,7 @@ def _body(title: str, tally: DriftTally, traces: Sequence[EchoTrace], images: di
     yield from (render.paragraph_html(sentence) for sentence in tally.verdict())
     yield render.heading_html("What each way of cutting does", 2)
     yield _table(tally.by_strategy(), "Replies by strategy")
-    yield _image(images["wrong_replies.png"], "Share of wrong replies by strategy and first piece, turn 2 and later")
+    yield _image(images["wrong_replies.png"], "Share of wrong replies by strategy and first piece")
     yield _table(tally.by_first_piece(), "The same, by first piece and turn")
     yield render.heading_html("How far the echo drifts", 2)
     yield _image(images["drift_by_turn.png"], "Echo drift in characters against turn")
