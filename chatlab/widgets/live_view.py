@@ -12,7 +12,9 @@ from chatlab.results import Bundle, styled
 OUTPUT_CAP = 200_000
 """Bytes of a saved output at most: beyond it, a code host does not draw the notebook."""
 END_LEN = 10_000
-"""Characters that are left of each end of what is larger: at 8 bytes each at worst, as text and as HTML, they fit."""
+"""Characters that are left of each end of what is larger: they fit whatever they are."""
+PLAIN_LEN = 2_000
+"""Characters of the form without HTML at most: the HTML beside it has them all, and each goes over the wire."""
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -62,12 +64,22 @@ def closed(summary: str, text: str, body: str) -> Bundle:
 
     Args:
         summary: the line that is seen while it is closed.
-        text: what a reader without HTML sees.
+        text: what a reader without HTML sees, as :func:`plain` gives it.
         body: escaped HTML.
     """
-    bundle = {"text/plain": text, "text/html": styled(render.details_html(summary, body))}
+    bundle = {"text/plain": plain(text), "text/html": styled(render.details_html(summary, body))}
     if len(json.dumps(bundle, ensure_ascii=False).encode()) > OUTPUT_CAP:
         summary = f"{summary} (too large to be saved whole: the first and last {END_LEN:,} characters of its text)"
-        ends = f"{text[:END_LEN]}\n…\n{text[-END_LEN:]}" if len(text) > 2 * END_LEN else text
-        bundle = {"text/plain": ends, "text/html": styled(render.details_html(summary, render.text_html(ends)))}
+        ends = render.text_html(_ends(text, END_LEN, "…"))
+        bundle["text/html"] = styled(render.details_html(summary, ends))
     return bundle
+
+
+def plain(text: str) -> str:
+    """Return a text for readers without HTML; of a long one, both ends."""
+    left_out = f"… {len(text) - PLAIN_LEN:,} characters stand in the HTML only …"
+    return _ends(text, PLAIN_LEN // 2, left_out)
+
+
+def _ends(text: str, end_len: int, between: str) -> str:
+    return f"{text[:end_len]}\n{between}\n{text[-end_len:]}" if len(text) > 2 * end_len else text

@@ -17,7 +17,7 @@ from chatlab.results import Bundle
 from chatlab.widgets.arguments import check, check_choice, check_item, check_searched, check_seconds, token_ids
 from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
-from chatlab.widgets.live_view import LiveView, closed, widget_data
+from chatlab.widgets.live_view import LiveView, closed, plain, widget_data
 from chatlab.widgets.playback import Playback, Source
 from chatlab.widgets.saved_text import SavedText
 
@@ -307,5 +307,5 @@ class StreamView(LiveLog):
     def _static_form(self) -> Bundle:
         saved = self.saved()
         if self._replace:
-            return saved._repr_mimebundle_()
+            return {**saved._repr_mimebundle_(), "text/plain": plain(str(saved))}
         return closed(f"{self.label}, {saved.why}", str(saved), saved.body())

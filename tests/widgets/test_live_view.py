@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +19,7 @@ from chatlab.testing import ScriptedEngine
 from chatlab.widgets import live_view, stream_view
 from chatlab.widgets.chat_panel import ChatPanel
 from chatlab.widgets.drift_explorer import DriftExplorer
-from chatlab.widgets.live_view import END_LEN, OUTPUT_CAP, WIDGET_VIEW, closed
+from chatlab.widgets.live_view import END_LEN, OUTPUT_CAP, PLAIN_LEN, WIDGET_VIEW, closed
 from chatlab.widgets.revision_view import RevisionView
 from chatlab.widgets.stream_view import StreamView
 
@@ -155,15 +157,32 @@ def test_a_replaced_view_carries_its_static_form_until_it_ends(outputs: list[Sho
 def test_what_is_too_large_keeps_both_ends_of_its_text_and_says_so(character: str, outputs: list[Shown]) -> None:
     view = StreamView(replace=False)
     view._ipython_display_()
-    view.put("The beginning " + character * 190_000 + "the end")
+    view.put("The beginning " + character * 210_000 + "the end")
     view.finish()
     bundle = outputs[1].bundle
     assert len(json.dumps(bundle, ensure_ascii=False).encode()) < OUTPUT_CAP
     assert f"the first and last {END_LEN:,} characters of its text)</summary>" in bundle["text/html"]
     assert bundle["text/plain"].startswith("assistant (done):\nThe beginning ")
     assert bundle["text/plain"].endswith("the end")
-    assert 2 * END_LEN < len(bundle["text/plain"]) < 2 * END_LEN + 5
+    kept = html.unescape(re.sub(r"(?s).*<pre[^>]*>|</pre>.*", "", bundle["text/html"]))
+    assert 2 * END_LEN < len(kept) < 2 * END_LEN + 5
     assert "the end</pre>" in bundle["text/html"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_long_text_goes_over_the_wire_once(replace: bool, outputs: list[Shown]) -> None:
+    view = StreamView(replace=replace)
+    view._ipython_display_()
+    text = "".join(f"word{n} " for n in range(2_000))
+    view.put(text)
+    view.finish()
+    bundle = outputs[-1].bundle
+    assert text in bundle["text/html"]
+    short = bundle["text/plain"]
+    assert short.startswith("assistant (done):\nword0 ")
+    assert short.endswith("word1999 ")
+    assert PLAIN_LEN < len(short) < PLAIN_LEN + 60
+    assert f"… {len(str(view.saved())) - PLAIN_LEN:,} characters stand in the HTML only …" in short
 
 
 def test_of_what_is_large_only_by_its_pictures_the_whole_text_is_left() -> None:
