@@ -69,7 +69,7 @@ def test_light_and_dark(notebook: Callable[..., Notebook], axe: str, screenshots
     assert errors == []
     book.page.evaluate("(source) => { (0, window.eval)(source); }", axe)
     problems: list[Any] = []
-    for theme in ("Light", "Dark"):
+    for theme in ("Dark", "Light"):  # JupyterLab keeps the last one for the tests that follow
         book.page.evaluate(f"jupyterapp.commands.execute('apputils:change-theme', {{ theme: 'JupyterLab {theme}' }})")
         book.page.wait_for_selector(f"body[data-jp-theme-name='JupyterLab {theme}']", state="attached")
         book.page.wait_for_timeout(500)
