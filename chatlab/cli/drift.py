@@ -34,14 +34,13 @@ from chatlab.cli.shell import (
 )
 from chatlab.cli.trace import diff_of
 from chatlab.errors import ChatlabError, DialogueError, PromptError
-from chatlab.render import Part, diff_text
+from chatlab.render import diff_text
 
 if TYPE_CHECKING:
     from chatlab.echo.summary import DriftTally
     from chatlab.echo.trace import EchoTrace
     from chatlab.prompts.base import AbstractChatPrompt
     from chatlab.prompts.dialogue import Dialogue
-    from chatlab.prompts.prompt_difference import PromptDifference
     from chatlab.tokenizers.interface import Tokenizer
 
 _EXAMPLE = '{"turns": [{"user": "Hi", "assistant": "Hello."}]}'
@@ -277,7 +276,7 @@ def _against_template(
         console.print(
             f"\nThe class against the template, dialogue {escape(example.dialogue_id)}, turn {example.turn_number}:"
         )
-        console.print(Text(diff_text(_template_parts(example), context_len=40)), soft_wrap=True)
+        console.print(Text(diff_text(example.parts(), context_len=40)), soft_wrap=True)
     if folder is not None:
         console.print(f"\nwritten to {escape(str(comparison.save_html(folder / 'template.html')))}")
     return comparison.same_text == comparison.same_ids == comparison.prompts and not comparison.findings
@@ -285,17 +284,6 @@ def _against_template(
 
 def _tell_left_out(bad: list[ChatlabError]) -> None:
     errors.print(f"[yellow]{len(bad)} dialogues were left out[/]; the first: {escape(str(bad[0]))}")
-
-
-def _template_parts(difference: PromptDifference) -> Iterator[Part]:
-    """Yield the diff from the class's text to the template's."""
-    at = 0
-    for edit in difference.text_edits():
-        yield Part("same", difference.class_text[at : edit.class_span[0]])
-        yield Part("del", edit.class_part)
-        yield Part("ins", edit.template_part)
-        at = edit.class_span[1]
-    yield Part("same", difference.class_text[at:])
 
 
 def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from os.path import commonprefix
 from typing import Any
 
 from chatlab.prompts.base import AbstractChatPrompt
@@ -89,7 +90,7 @@ def faults_of(side: str, prompt: Rendered, dialogue: Dialogue) -> list[Finding]:
         detail = f"{dialogue.system.strip()!r:.60} changes nothing in the prompt"
         faults.append(Finding(fault=Fault.SYSTEM_DROPPED, side=side, detail=detail))
     if not prompt.text.startswith(prompt.earlier):
-        offset = len(_common_prefix(prompt.text, prompt.earlier))
+        offset = len(commonprefix([prompt.text, prompt.earlier]))
         detail = f"the first messages alone give other text from offset {offset}: {prompt.earlier[offset:]!r:.60}"
         faults.append(Finding(fault=Fault.PREFIX_BROKEN, side=side, detail=detail))
     return faults
@@ -111,8 +112,3 @@ def relative_faults(ours: Rendered, theirs: Rendered) -> list[Finding]:
             detail = f"the prompt ends in {mine_end!r}, the other in {other_end!r}"
             faults.append(Finding(fault=Fault.TRAILING_SPACE, side=side, detail=detail))
     return faults
-
-
-def _common_prefix(left: str, right: str) -> str:
-    offset = next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
-    return left[:offset]

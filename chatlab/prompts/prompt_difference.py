@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from difflib import SequenceMatcher
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
@@ -64,9 +65,7 @@ class PromptDifference(Result):
         """The first code point at which the texts differ, or None."""
         if self.same_text or self.template_text is None:
             return None
-        pairs = zip(self.class_text, self.template_text, strict=False)
-        shorter = min(len(self.class_text), len(self.template_text))
-        return next((offset for offset, (ours, theirs) in enumerate(pairs) if ours != theirs), shorter)
+        return len(commonprefix([self.class_text, self.template_text]))
 
     def text_edits(self) -> list[TextEdit]:
         """The text diff, word by word, from the class's text to the template's; spans are code points."""

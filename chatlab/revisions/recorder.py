@@ -396,7 +396,7 @@ class _Transformers(Loaded):
                 for i, t in sorted(added.items())
             ]
         # Before transformers 4.34 the flags are not to be had: the tokens stand without them.
-        known = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids))  # noqa: B905
+        known = dict(zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True))
         known.update(tokenizer.get_added_vocab())
         return [{"id": i, "content": t} for t, i in sorted(known.items(), key=lambda item: item[1])]
 
@@ -406,7 +406,8 @@ class _Transformers(Loaded):
             token = getattr(self.tokenizer, name, None)
             if token is not None:
                 found[name] = {"content": str(token), "id": getattr(self.tokenizer, f"{name}_id", None)}
-        every = {str(t): i for t, i in zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids)}  # noqa: B905
+        pairs = zip(self.tokenizer.all_special_tokens, self.tokenizer.all_special_ids, strict=True)
+        every = {str(token): token_id for token, token_id in pairs}
         found["all"] = {"contents": sorted(every), "ids": sorted(i for i in every.values() if i is not None)}
         return found
 
@@ -631,7 +632,7 @@ def run_texts(folder: Path, loaded: Loaded, rows: list[dict[str, str]]) -> dict[
     """Return ids and both decoded texts of each probe; one that fails does not take the others with it."""
     valid = [row["text"] for row in rows if not SURROGATE.search(row["text"])]
     batch = _attempt(folder, loaded.encode_many, valid)
-    known = dict(zip(valid, batch)) if isinstance(batch, list) else {}  # noqa: B905
+    known = dict(zip(valid, batch, strict=True)) if isinstance(batch, list) else {}
     results = {}
     for row in rows:
         text = row["text"]
@@ -805,7 +806,7 @@ def run_dialogues(
     with contextlib.suppress(ImportError):  # then each render says so
         importlib.import_module("jinja2.sandbox")
     items = [(dialogue, generation) for dialogue in corpus["dialogues"] for generation in (False, True)]
-    for (dialogue, generation), text in zip(items, limited(folder, render, items)):  # noqa: B905
+    for (dialogue, generation), text in zip(items, limited(folder, render, items), strict=True):
         result = {"roles": dialogue["roles"]}
         if isinstance(text, str):
             ids = _attempt(folder, loaded.encode, text)

@@ -113,9 +113,8 @@ class ChatPanel(LiveLog):
         sampling = {name: options.pop(name) for name in set(options) - REQUEST_OPTIONS}
         self._params = SamplingParams.from_dict((params or SamplingParams()).to_dict() | sampling)
         self._options = options
-        self._asking = (
-            threading.RLock()
-        )  # two pages and a cell may ask at the same instant, each in a thread of its own
+        # Two pages and a cell may ask at the same instant, each in a thread of its own.
+        self._asking = threading.RLock()
         self._playback: Playback | None = None
         system = system_prompt if system_prompt is not None else self.prompt.get_system_prompt()
         settings = {"system": system or "", **{name: getattr(self._params, name) for name in SETTINGS}}

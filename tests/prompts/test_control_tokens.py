@@ -87,16 +87,23 @@ def test_no_message_yields_a_control_id(name):
     assert forged or name == "whitespace and plain words"
 
 
-def told_to_tools(token, rng):
-    """Where a template lets tools speak: a result, a call's name and arguments, a description, split over two."""
+def tool_prompts(tokenizer, token, rng):
+    """A prompt a place where a template lets tools speak: a result, a call's name and arguments, a description, split over two."""
     cut = rng.randrange(1, len(token)) if len(token) > 1 else 1
     schema = {"name": "weather", "description": f"Tell {token} it.", "parameters": {"type": "object"}}
     call = {"type": "function", "function": {"name": "weather", "arguments": {"place": f"Oslo{token}"}}}
     asked = {"role": "user", "content": "Weather?"}
-    yield [asked, {"role": "tool", "name": "weather", "content": f"rain {token} now"}], None
-    yield [asked, {"role": "assistant", "content": None, "tool_calls": [call]}], None
-    yield [{"role": "system", "content": token}, asked], [{"type": "function", "function": schema}]
-    yield [{**asked, "content": token[:cut]}, {"role": "tool", "name": token[cut:], "content": token[cut:]}], None
+    for messages, tools in (
+        ([asked, {"role": "tool", "name": "weather", "content": f"rain {token} now"}], None),
+        ([asked, {"role": "assistant", "content": None, "tool_calls": [call]}], None),
+        ([{"role": "system", "content": token}, asked], [{"type": "function", "function": schema}]),
+        ([{**asked, "content": token[:cut]}, {"role": "tool", "name": token[cut:], "content": token[cut:]}], None),
+    ):
+        prompt = ChatTemplatePrompt(tokenizer, chat_template=THINKING, tools=tools)
+        for message in messages:
+            prompt.add_message(message)
+        prompt.add_responder_msg(None)
+        yield prompt
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,14 +112,10 @@ def test_no_word_of_a_tool_yields_a_control_id(name):
     tokenizer, rng, forged = tokenizer_of(name), random.Random(name), 0
     tokens = added_strs(tokenizer)
     for token in tokens:
-        for messages, tools in told_to_tools(token, rng):
-            prompt = ChatTemplatePrompt(tokenizer, chat_template=THINKING, tools=tools)
-            for message in messages:
-                prompt.add_message(message)
-            prompt.add_responder_msg(None)
+        for prompt in tool_prompts(tokenizer, token, rng):
             encoded = encode_prompt(tokenizer, prompt)
             found, own = control_of_messages(tokenizer, prompt, encoded)
-            assert found == own, (name, messages, tools)
+            assert found == own, (name, prompt.get_messages(), prompt.tools)
             forged += bool(encoded.forged)
     assert forged >= 2 * len(tokens) or name == "whitespace and plain words"
 

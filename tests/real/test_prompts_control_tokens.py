@@ -7,15 +7,13 @@ import warnings
 
 import pytest
 
-from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.dialogue import prompts_of
 from chatlab.prompts.readers import reader_of
 from chatlab.prompts.registry import FORMATS
 from chatlab.tokenizers.load import load_tokenizer
 from tests.prompts.small_tokenizers import encodable_dialogues
-from tests.prompts.templates import THINKING
-from tests.prompts.test_control_tokens import STYLES, built, control_of_messages, injections, told_to_tools
+from tests.prompts.test_control_tokens import STYLES, built, control_of_messages, injections, tool_prompts
 
 pytestmark = [
     pytest.mark.real,
@@ -73,14 +71,10 @@ def test_no_word_of_a_tool_yields_a_control_id(tokenizer):
     contents = list(reader_of(tokenizer).added.values())
     contents = contents[:20] + contents[20::50]
     for content in contents:
-        for messages, tools in told_to_tools(content, rng):
-            prompt = ChatTemplatePrompt(tokenizer, chat_template=THINKING, tools=tools)
-            for message in messages:
-                prompt.add_message(message)
-            prompt.add_responder_msg(None)
+        for prompt in tool_prompts(tokenizer, content, rng):
             encoded = encode_prompt(tokenizer, prompt)
             found, own = control_of_messages(tokenizer, prompt, encoded)
-            assert found == own, (messages, tools)
+            assert found == own, (prompt.get_messages(), prompt.tools)
             forged += bool(encoded.forged)
     assert forged >= 3 * len(contents)
 
