@@ -32,7 +32,7 @@ browser:
 # The tests of several transformers versions: they need the package index, so they are not part of `make test`.
 versions: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[versions]'
-	$(BIN)/python -m pytest --real=$(REAL) tests/real/test_revisions.py tests/revisions/test_environments.py
+	$(BIN)/python -m pytest --real=$(REAL) tests/real/test_revisions.py tests/history/test_environments.py
 
 lab: $(STAMP)
 	$(BIN)/chatlab lab

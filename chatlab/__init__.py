@@ -48,8 +48,8 @@ __all__ = [
 _HOME = {
     "AbstractChatPrompt": "prompts.base",
     "ChatPanel": "widgets.chat_panel",
-    "ChatPromptMetaLlamaLlama2Chat": "prompts.llama2",
-    "ChatTemplatePrompt": "prompts.chat_template",
+    "ChatPromptMetaLlamaLlama2Chat": "prompts.formats.llama2",
+    "ChatTemplatePrompt": "prompts.templates.chat_template",
     "ChatlabError": "errors",
     "DriftExplorer": "widgets.drift_explorer",
     "EchoView": "widgets.echo_view",
@@ -63,14 +63,14 @@ _HOME = {
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
     "astream": "streaming.stream",
-    "check": "revisions.check",
+    "check": "locks.check",
     "compare_revisions": "revisions.compare",
     "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
-    "lock": "revisions.lock",
+    "lock": "locks.lock",
     "measure_drift": "echo.experiment",
-    "prompt_for": "prompts.registry",
-    "snapshot": "revisions.snapshot",
+    "prompt_for": "prompts.formats.registry",
+    "snapshot": "snapshots.snapshot",
     "stream": "streaming.stream",
     "trace_echo": "echo.trace",
 }
@@ -85,15 +85,15 @@ if TYPE_CHECKING:
     from chatlab.engines.remote import RemoteEngine as RemoteEngine
     from chatlab.engines.sampling import SamplingParams as SamplingParams
     from chatlab.errors import ChatlabError as ChatlabError
+    from chatlab.locks.check import check as check
+    from chatlab.locks.lock import lock as lock
     from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt
     from chatlab.prompts.base import RoleType as RoleType
-    from chatlab.prompts.chat_template import ChatTemplatePrompt as ChatTemplatePrompt
-    from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
-    from chatlab.prompts.registry import prompt_for as prompt_for
-    from chatlab.revisions.check import check as check
+    from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
+    from chatlab.prompts.formats.registry import prompt_for as prompt_for
+    from chatlab.prompts.templates.chat_template import ChatTemplatePrompt as ChatTemplatePrompt
     from chatlab.revisions.compare import compare_revisions as compare_revisions
-    from chatlab.revisions.lock import lock as lock
-    from chatlab.revisions.snapshot import snapshot as snapshot
+    from chatlab.snapshots.snapshot import snapshot as snapshot
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream

@@ -23,7 +23,7 @@ from taught import TAUGHT, UNTAUGHT, TaughtPair
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from chatlab.prompts.llama2 import SYSTEM_PROMPT, ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import SYSTEM_PROMPT, ChatPromptMetaLlamaLlama2Chat
 
 DATA = Path(__file__).parent
 TOKENIZER = DATA / "tokenizers" / "llama2-style" / "legacy"

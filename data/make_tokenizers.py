@@ -29,7 +29,7 @@ import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from chatlab.prompts.llama2 import SYSTEM_PROMPT
+from chatlab.prompts.formats.llama2 import SYSTEM_PROMPT
 
 DATA = Path(__file__).parent
 SPACE = "▁"

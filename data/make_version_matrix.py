@@ -1,7 +1,7 @@
 """Write data/probes/llama2-style-versions.json: our Llama-2 style SentencePiece model under five transformers versions.
 
 Needs uv and the package index; two minutes, most of it downloads.  Notebook 03 shows the result, so that it runs offline.
-The ids behind it are those of the versions' own environments, made by chatlab.revisions.environments.
+The ids behind it are those of the versions' own environments, made by chatlab.history.environments.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from chatlab.embedded import tokenizer_path
-from chatlab.revisions.environments import compare_versions
+from chatlab.history.environments import compare_versions
 from chatlab.tokenizers.source import Source
 
 VERSIONS = ["4.31.0", "4.46.3", "4.57.1", "5.0.0", "5.23.0"]

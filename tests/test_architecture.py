@@ -12,16 +12,18 @@ from tests.conftest import ROOT
 # A module may import modules of a lower level, and modules of its own room.
 LEVELS = [
     {"errors"},
-    {"embedded", "files", "place", "plots", "render"},
+    {"embedded", "files", "place", "plots", "render", "severity"},
     {"progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},
     {"streaming"},
     {"echo"},
+    {"snapshots"},
     {"revisions"},
-    {"sweep"},
-    {"reports", "widgets", "testing_hub"},
-    {"server", "testing"},
+    {"locks", "history"},
+    {"turns", "probe", "sweep"},
+    {"reports", "widgets", "server"},
+    {"testing"},
     {"cli"},
     {"__main__"},
 ]
@@ -36,14 +38,14 @@ OWNERS = {
         "engines.batch",
         "engines.device",
         "engines.load",
-        "testing",
+        "testing.models",
     },
     "httpx2": {"engines.remote"},
     "fastapi": {"server"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},
     "matplotlib": {"plots"},
-    "sentencepiece": {"tokenizers", "revisions.recorder"},  # the recorder stands alone, under any library version
+    "sentencepiece": {"tokenizers", "snapshots.recorder"},  # the recorder stands alone, under any library version
     "typer": {"cli"},
 }
 

@@ -22,19 +22,19 @@ from chatlab.echo.summary import DriftTally
 from chatlab.echo.trace import EchoTrace
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OutputError
+from chatlab.history.bisection import Bisection, Step
+from chatlab.history.matrix import matrix_of
+from chatlab.locks.check import CheckReport, CheckResult, check
+from chatlab.locks.lock import lock
 from chatlab.plots import Drawing
 from chatlab.prompts.dialogue import Dialogue, Turn
 from chatlab.prompts.faults import Fault, Finding
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.results import Result
-from chatlab.revisions.bisection import Bisection, Step
-from chatlab.revisions.check import CheckReport, CheckResult, check
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.explain import Explanation
-from chatlab.revisions.lock import lock
-from chatlab.revisions.matrix import matrix_of
-from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import snapshot
+from chatlab.revisions.report.explain import Explanation
+from chatlab.severity import Severity
+from chatlab.snapshots.snapshot import snapshot
 from chatlab.streaming.reply import StreamResult
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.widgets.chat_panel import ChatPanel
@@ -44,7 +44,7 @@ from chatlab.widgets.live_text import LiveText
 from chatlab.widgets.revision_view import RevisionView
 from chatlab.widgets.saved_text import SavedText, Transcript
 from tests.conftest import ROOT
-from tests.revisions.injections import copy_of, edit, setting
+from tests.support.injections import copy_of, edit, setting
 
 BIDI, ANSI = "\u202e", "\x1b[31m"
 EVIL = f"A<img src=http://192.0.2.1/p.png onerror=alert(1)></pre></td><script>alert(1)</script>{BIDI}{ANSI}$x_$日本"

@@ -54,8 +54,8 @@ def _local(
     from chatlab.embedded import model_path
     from chatlab.engines.load import load_model
     from chatlab.engines.local import LocalEngine
-    from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
-    from chatlab.prompts.registry import prompt_class, prompt_for
+    from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
+    from chatlab.prompts.formats.registry import prompt_class, prompt_for
     from chatlab.tokenizers.load import load_tokenizer
 
     source = model or str(model_path())
@@ -74,7 +74,7 @@ def _local(
 def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, AbstractChatPrompt]:
     from chatlab.engines.remote import RemoteEngine
     from chatlab.errors import EngineError
-    from chatlab.prompts.registry import prompt_class, prompt_for
+    from chatlab.prompts.formats.registry import prompt_class, prompt_for
     from chatlab.tokenizers.load import load_tokenizer
 
     if model is None:

@@ -217,7 +217,7 @@ def _prepared(out: Path | None) -> Path | None:
 
 def _prompt_class(name: str) -> Callable[[], AbstractChatPrompt]:
     """Return the prompt class of a format's name, or the user's own as ``module:Class``."""
-    from chatlab.prompts.registry import prompt_class
+    from chatlab.prompts.formats.registry import prompt_class
 
     module, colon, class_name = name.partition(":")
     if not colon:

@@ -31,7 +31,7 @@ def compare(
     out: Out = None,
 ) -> None:
     """Compare two revisions of a tokenizer, or one source under several library versions."""
-    from chatlab.revisions.commands import compare_command
+    from chatlab.cli.commands import compare_command
 
     code = compare_command(
         before,
@@ -62,7 +62,7 @@ def lock(
     update: Annotated[bool, typer.Option("--update", help="rewrite the entry, with a note of what changed")] = False,
 ) -> None:
     """Write down what a tokenizer is and does today."""
-    from chatlab.revisions.commands import lock_command
+    from chatlab.cli.commands import lock_command
 
     code = lock_command(
         alias,
@@ -88,6 +88,6 @@ def check(
     out: Out = None,
 ) -> None:
     """Recompute the lock and say what differs."""
-    from chatlab.revisions.commands import check_command
+    from chatlab.cli.commands import check_command
 
     raise typer.Exit(check_command(alias, path=file, online=online, format=format, out=out, console=console))

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from chatlab.engines.completions import CompletionReader, completion_body, full_probe, text_probe
+from chatlab.engines.dialects.completions import CompletionReader, completion_body, full_probe, text_probe
+from chatlab.engines.dialects.server_text import server_text, text_of_stop
 from chatlab.engines.engine import Emitter, Engine, TokenStream, check_prompt, pick_seed
 from chatlab.engines.sampling import SamplingParams
 from chatlab.engines.scripted import CodePointTokenizer
-from chatlab.engines.server_text import server_text, text_of_stop
 from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -53,9 +53,9 @@ class RemoteEngine(Engine):
     What becomes of a text is the server's affair. It is taken to encode with special tokens, as transformers serve
     and llama.cpp do: where ``tokenizer`` adds a BOS by itself, one that leads the text is left out, since the server
     puts its own there; if it then still reads other ids than those encoded here, a
-    :class:`chatlab.engines.server_text.RereadWarning` names the first. Ids given to :meth:`submit` alone go as text
+    :class:`chatlab.engines.dialects.server_text.RereadWarning` names the first. Ids given to :meth:`submit` alone go as text
     only where that text is read as those ids. Without ``tokenizer`` nothing is left out or known. A message may spell
-    a control token there, against law L8: a :class:`chatlab.engines.server_text.ServerTextWarning` names it. The reply
+    a control token there, against law L8: a :class:`chatlab.engines.dialects.server_text.ServerTextWarning` names it. The reply
     is the text as the server decodes it: transformers serve leaves out a blank that leads one.
 
     Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is

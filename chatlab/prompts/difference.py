@@ -19,12 +19,12 @@ from chatlab.errors import (
 )
 from chatlab.progress.meter import Meter, Reporter, length_of
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.chat_template import ChatTemplatePrompt
+from chatlab.prompts.control_tokens.readers import reader_of
+from chatlab.prompts.control_tokens.reading import Reader
 from chatlab.prompts.dialogue import Dialogue, prompts_of
 from chatlab.prompts.faults import Fault, Finding, Rendered, faults_of, relative_faults, rendered
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
-from chatlab.prompts.readers import reader_of
-from chatlab.prompts.reading import Reader
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 
 
 def compare_with_template(

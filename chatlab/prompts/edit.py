@@ -8,7 +8,7 @@ from typing import Any
 
 from chatlab.errors import DialogueError
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.control_tokens import encode_prompt
+from chatlab.prompts.control_tokens.encode import encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn, new_prompt
 
 

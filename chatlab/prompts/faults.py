@@ -8,9 +8,9 @@ from os.path import commonprefix
 from typing import Any
 
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.control_tokens import encode_prompt
+from chatlab.prompts.control_tokens.encode import encode_prompt
+from chatlab.prompts.control_tokens.reading import Reader
 from chatlab.prompts.dialogue import Dialogue
-from chatlab.prompts.reading import Reader
 
 
 class Fault(StrEnum):

@@ -22,7 +22,7 @@ _CALLS = ("tool_calls", "function_call")
 def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The OpenAI-style messages of a prompt, its plain system text first; an open reply is left out.
 
-    >>> from chatlab.prompts.phi3 import ChatPromptPhi3
+    >>> from chatlab.prompts.formats.phi3 import ChatPromptPhi3
     >>> prompt = ChatPromptPhi3()
     >>> _ = prompt.add_requester_msg("Hi"), prompt.add_responder_msg(None)
     >>> messages_of(prompt)

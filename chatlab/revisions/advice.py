@@ -8,10 +8,10 @@ from chatlab.revisions.delimiters import Delimiter
 from chatlab.revisions.effects import Effects
 from chatlab.revisions.findings import Finding
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.severity import Severity
+from chatlab.severity import Severity
 
 if TYPE_CHECKING:
-    from chatlab.revisions.snapshot import Snapshot
+    from chatlab.snapshots.snapshot import Snapshot
 
 K = ChangeKind
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from chatlab.revisions.recorder import SURROGATE
+from chatlab.snapshots.recorder import SURROGATE
+from chatlab.snapshots.snapshot import exceeded
 
 CORE_FAMILIES = ("prompt", "chat", "turns", "added", "sequence")
 """Families whose ids decide over a chat: a change there breaks; in the other families it is exotic."""
@@ -165,11 +166,6 @@ def compare_renders(a: View, b: View) -> list[RenderRow]:
         same = texts[0] == texts[1] or ("text" not in old and "text" not in new)
         rows.append(RenderRow(label=label, roles=(old or new)["roles"], same=same, before=texts[0], after=texts[1]))
     return rows
-
-
-def exceeded(row: View) -> str | None:
-    """Return which limit a chat template exceeded, of a view's template or of one render; ``None`` for an honest one."""
-    return f"exceeded {row['exceeded']}" if "exceeded" in row else None
 
 
 def prefix_breaks(view: View) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from chatlab.errors import RevisionCompareError
 from chatlab.revisions.advice import advice
-from chatlab.revisions.arguments import place, switches, texts
 from chatlab.revisions.behaviour import CORE_FAMILIES, compare_probes, prefix_breaks, talk
 from chatlab.revisions.comparison import Comparison, DriftRow, LoaderRow, Side, StopRow
 from chatlab.revisions.delimiters import Delimiter, compare_delimiters
@@ -17,12 +16,13 @@ from chatlab.revisions.drift import compare_boundaries, drift_of
 from chatlab.revisions.effects import Effects, effects, stop_id_table
 from chatlab.revisions.findings import Finding, findings
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.recorder import file_tokens
-from chatlab.revisions.severity import Severity
 from chatlab.revisions.shadowing import shadowing
-from chatlab.revisions.snapshot import Snapshot, require_loading, take
 from chatlab.revisions.structure import FileChange, file_changes
 from chatlab.revisions.templates import same_meaning, template_diff, template_variables
+from chatlab.severity import Severity
+from chatlab.snapshots.arguments import place, switches, texts
+from chatlab.snapshots.recorder import file_tokens
+from chatlab.snapshots.snapshot import Snapshot, require_loading, take
 from chatlab.tokenizers.load import chosen_by_name
 from chatlab.tokenizers.source import Source, resolve
 

@@ -14,12 +14,12 @@ from chatlab.revisions.behaviour import FamilyCount, ProbeChange, RenderRow
 from chatlab.revisions.delimiters import Delimiter
 from chatlab.revisions.drift import BoundaryDrift
 from chatlab.revisions.effects import FlagRow
-from chatlab.revisions.explain import Explanation, explain_probe
 from chatlab.revisions.findings import Finding
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import Snapshot
+from chatlab.revisions.report.explain import Explanation, explain_probe
 from chatlab.revisions.structure import FileChange, TableDiff
+from chatlab.severity import Severity
+from chatlab.snapshots.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,7 +120,7 @@ class Comparison(Result):
         return render.readable(told)
 
     def __str__(self) -> str:
-        from chatlab.revisions.report import heading, visible
+        from chatlab.revisions.report.forms import heading, visible
 
         findings = [f"  {finding.severity.label} ({finding.kind}): {finding.title}" for finding in self.findings]
         return "\n".join(map(visible, [heading(self), f"{self.severity.label}: {self.verdict}", *findings]))
@@ -170,7 +170,7 @@ class Comparison(Result):
 
     def to_markdown(self) -> str:
         """Return the report for a pull request."""
-        from chatlab.revisions.report import to_markdown
+        from chatlab.revisions.report.forms import to_markdown
 
         return to_markdown(self)
 
@@ -194,13 +194,13 @@ class Comparison(Result):
         return plot_probe_changes(self)
 
     def __rich__(self) -> Any:
-        from chatlab.revisions.report import to_rich
+        from chatlab.revisions.report.forms import to_rich
 
         return to_rich(self)
 
     def body(self) -> str:
         """Return the report as escaped HTML."""
-        from chatlab.revisions.report import to_html
+        from chatlab.revisions.report.forms import to_html
 
         return to_html(self)
 

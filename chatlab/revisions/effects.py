@@ -14,10 +14,10 @@ from chatlab.revisions.behaviour import (
     bos_counts,
     compare_probes,
     compare_renders,
-    exceeded,
 )
-from chatlab.revisions.recorder import FLAGS, RESERVED, special_content
 from chatlab.revisions.structure import TableDiff, differences, merges_diff, vocabulary_diff
+from chatlab.snapshots.recorder import FLAGS, RESERVED, special_content
+from chatlab.snapshots.snapshot import exceeded
 
 Record = Mapping[str, Any]
 View = Mapping[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 from chatlab.revisions.effects import Effects
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.rules import RULES, any_effect
-from chatlab.revisions.severity import Severity
 from chatlab.revisions.structure import FileChange, shown
+from chatlab.severity import Severity
 
 EVIDENCE = 12
 """At most this many lines of evidence a finding; the files and the JSON hold the rest."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from chatlab.revisions.effects import Effects, changed_tokens
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.recorder import RESERVED
-from chatlab.revisions.severity import Severity
+from chatlab.severity import Severity
+from chatlab.snapshots.recorder import RESERVED
 
 K = ChangeKind
 

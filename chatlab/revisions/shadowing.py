@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chatlab.revisions.effects import config_tokens, json_tokens, stop_id_table, tokens_of
-from chatlab.revisions.recorder import FLAGS
+from chatlab.snapshots.recorder import FLAGS
 
 
 def shadowing(record: Mapping[str, Any], loader: str) -> list[str]:

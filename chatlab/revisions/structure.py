@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlab.revisions.kinds import ChangeKind, kind_of
-from chatlab.revisions.recorder import canonical
+from chatlab.snapshots.recorder import canonical
 
 EXAMPLES = 20
 """At most this many entries of a vocabulary or merge list are told."""

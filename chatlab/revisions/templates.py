@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from chatlab.revisions import recorder
+from chatlab.snapshots import recorder
 
 
 @lru_cache(maxsize=64)

@@ -9,9 +9,9 @@ from operator import index
 from typing import Any, Literal, TypeGuard, cast
 
 from chatlab.buffering.scanner import Replacements
+from chatlab.engines.dialects.server_text import text_of_prompt
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.engines.server_text import text_of_prompt
 from chatlab.errors import (
     ContextLengthError,
     EngineError,
@@ -24,8 +24,8 @@ from chatlab.errors import (
 )
 from chatlab.prompts import control_tokens
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
-from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.messages import prompt_of_messages
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.reply import Reply
 from chatlab.tokenizers.interface import Tokenizer

@@ -1,10 +1,10 @@
-"""The scripts and styles that stand beside this file and travel in the wheel."""
+"""The scripts and styles that stand in ``scripts/`` beside this file and travel in the wheel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-_HERE = Path(__file__).parent
+_SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def asset(*names: str) -> str:
@@ -13,4 +13,4 @@ def asset(*names: str) -> str:
     >>> asset("log.js", "stream_view.js").rstrip().endswith("export default { render };")
     True
     """
-    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join((_SCRIPTS / name).read_text(encoding="utf-8") for name in names)

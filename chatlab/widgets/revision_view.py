@@ -9,7 +9,7 @@ from chatlab import render
 from chatlab.errors import RevisionCompareError
 from chatlab.results import Result
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.explain import Explanation
+from chatlab.revisions.report.explain import Explanation
 from chatlab.widgets.arguments import check
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from chatlab.echo.experiment import _Experiment, iter_drift, measure_drift
 from chatlab.echo.trace import trace_echoes
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.prompts.dialogue import Dialogue, prompts_of, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.load import load_tokenizer
 
 

@@ -13,15 +13,15 @@ from tokenizers import Tokenizer
 
 from chatlab.errors import TemplateError
 from chatlab.prompts.control_tokens import encode_prompt
+from chatlab.prompts.control_tokens.readers import reader_of
+from chatlab.prompts.control_tokens.spans import span_prompt
 from chatlab.prompts.dialogue import prompts_of
+from chatlab.prompts.formats.registry import FORMATS
 from chatlab.prompts.prompt_difference import PromptDifference
-from chatlab.prompts.readers import reader_of
-from chatlab.prompts.registry import FORMATS
-from chatlab.prompts.spans import span_prompt
-from chatlab.prompts.template_sandbox import _CHILDREN, render_untrusted
-from tests.prompts.small_tokenizers import encodable_dialogues, small_tokenizers
-from tests.prompts.test_control_tokens import built
-from tests.prompts.test_template_sandbox import BOMBS, VARIABLES
+from chatlab.prompts.templates.sandbox import _CHILDREN, render_untrusted
+from tests.prompts.control_tokens.test_encode import built
+from tests.prompts.templates.test_sandbox import BOMBS, VARIABLES
+from tests.support.small_tokenizers import encodable_dialogues, small_tokenizers
 
 WORDS = "Who is the director of the film that we saw together last week in the old cinema by the river? "
 

@@ -7,11 +7,11 @@ import shutil
 
 import pytest
 
-from chatlab.revisions.check import check
+from chatlab.history.environments import compare_versions, find_uv
+from chatlab.locks.check import check
+from chatlab.locks.lock import lock
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.environments import compare_versions, find_uv
-from chatlab.revisions.lock import lock
-from chatlab.revisions.snapshot import snapshot
+from chatlab.snapshots.snapshot import snapshot
 
 pytestmark = [pytest.mark.real, pytest.mark.benchmark(group="revisions")]
 

@@ -12,7 +12,7 @@ from chatlab import ChatPromptMetaLlamaLlama2Chat, EchoView, SamplingParams, Str
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.widgets.chat_panel import ChatPanel
 from tests.browser.bare import Bare
-from tests.widgets.payloads import PAYLOADS
+from tests.support.payloads import PAYLOADS
 
 SHAPE = "[...document.querySelectorAll('*')].map((e) => e.tagName + [...e.attributes].map((a) => a.name).sort().join()).join('\\n')"
 FOREIGN = "[...document.querySelectorAll('.cl-root script, .cl-root img, .cl-root svg, .cl-root a, .cl-root iframe, .cl-root style, .cl-root object')].length"

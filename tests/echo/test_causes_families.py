@@ -14,7 +14,7 @@ from chatlab.echo.edits import Cause
 from chatlab.echo.trace import trace_echo
 from chatlab.embedded import dialogues_path, tokenizer_names, tokenizer_path
 from chatlab.prompts.dialogue import prompts_of, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.fast import FastTokenizer
 from chatlab.tokenizers.load import load_tokenizer
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chatlab.echo.cut import STRATEGIES, cut_exactly, first_difference, judge, make_case
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.prompts.dialogue import prompts_of, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
 

@@ -15,9 +15,9 @@ from chatlab.echo.experiment import BATCH_LEN, concat_frames, iter_drift, measur
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.errors import ChatlabError, DialogueError, PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.chat_template import ChatTemplatePrompt
 from chatlab.prompts.dialogue import Dialogue, Turn, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
 

@@ -9,7 +9,7 @@ from chatlab.echo.generate import ModelReplies
 from chatlab.embedded import dialogues_path, model_path
 from chatlab.errors import ContextLengthError, ModelLoadError
 from chatlab.prompts.dialogue import prompts_of, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.load import load_tokenizer
 
 

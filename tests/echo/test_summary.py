@@ -12,7 +12,7 @@ from chatlab.echo.summary import DriftTally
 from chatlab.echo.trace import trace_echo
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.prompts.dialogue import read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.load import load_tokenizer
 
 

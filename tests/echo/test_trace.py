@@ -11,7 +11,7 @@ from chatlab.echo.edits import Cause
 from chatlab.echo.trace import EchoTrace, trace_echo, trace_echoes
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import EncodeError, TokenIdError, TokenizerLoadError
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.load import load_tokenizer
 
 TWO_TURNS = "<s>[INST] hi [/INST] Hello! </s><s>[INST] two [/INST] "

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from chatlab.embedded import embedded_path, model_path, tokenizer_names, tokenizer_path
 from chatlab.prompts.dialogue import Dialogue, prompts_of
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 
 PHI3_PROMPT = "<|user|>\nHi<|end|>\n<|assistant|>\nHello.<|end|>\n<|user|>\nWho?<|end|>\n<|assistant|>\n"
 

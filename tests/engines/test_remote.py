@@ -15,13 +15,13 @@ import httpx2
 import pytest
 
 from chatlab.embedded import tokenizer_path
+from chatlab.engines.dialects.server_text import ServerTextWarning
 from chatlab.engines.engine import EndEvent, TextEvent, TokenEvent
 from chatlab.engines.remote import RemoteEngine, _retry_after
 from chatlab.engines.sampling import SamplingParams
-from chatlab.engines.server_text import ServerTextWarning
 from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
 from chatlab.prompts.control_tokens import ControlTokenWarning
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.many import stream_many
 from chatlab.streaming.stream import astream, stream
 from chatlab.testing import tiny_tokenizer

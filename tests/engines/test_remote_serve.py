@@ -17,12 +17,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from chatlab.embedded import model_path
+from chatlab.engines.dialects.server_text import server_text, text_of_prompt
 from chatlab.engines.load import load_model
 from chatlab.engines.local import LocalEngine
 from chatlab.engines.remote import RemoteEngine
-from chatlab.engines.server_text import server_text, text_of_prompt
 from chatlab.errors import RemoteLacks
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.request import encode_prompt
 from chatlab.streaming.stream import stream
 from chatlab.tokenizers.load import load_tokenizer

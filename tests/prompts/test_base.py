@@ -14,8 +14,8 @@ from chatlab import AbstractChatPrompt, ChatPromptMetaLlamaLlama2Chat, RoleType
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import ChatlabError, MessageTypeError, PromptError, RoleOrderError
 from chatlab.prompts.base import PromptTTL
-from chatlab.prompts.llama2 import SYSTEM_PROMPT
-from chatlab.prompts.registry import FORMATS
+from chatlab.prompts.formats.llama2 import SYSTEM_PROMPT
+from chatlab.prompts.formats.registry import FORMATS
 from chatlab.tokenizers.load import load_tokenizer
 
 TITANIC = json.loads(Path(__file__).with_name("titanic.json").read_text(encoding="utf-8"))

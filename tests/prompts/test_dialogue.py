@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chatlab.errors import DialogueError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.dialogue import Dialogue, Turn, new_prompt, prompts_of, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 
 GOOD = {"id": "d1", "labels": {"language": "en"}, "system": None, "turns": [{"user": "Hi", "assistant": "Hello!"}]}
 BAD_LINES = {

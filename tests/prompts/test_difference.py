@@ -13,19 +13,19 @@ from hypothesis.strategies import integers, lists, sampled_from
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import DialogueError, PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.chatml import ChatPromptChatML
 from chatlab.prompts.dialogue import Dialogue, Turn
 from chatlab.prompts.difference import compare_with_template
 from chatlab.prompts.faults import Fault
-from chatlab.prompts.gemma import ChatPromptGemma
-from chatlab.prompts.mistral import ChatPromptMistralV3
-from chatlab.prompts.named_roles import ChatPromptRinnaJpGptNeoxInstSft
-from chatlab.prompts.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
+from chatlab.prompts.formats.chatml import ChatPromptChatML
+from chatlab.prompts.formats.gemma import ChatPromptGemma
+from chatlab.prompts.formats.mistral import ChatPromptMistralV3
+from chatlab.prompts.formats.named_roles import ChatPromptRinnaJpGptNeoxInstSft
+from chatlab.prompts.formats.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
+from chatlab.prompts.formats.vicuna import ChatPromptVicuna
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
-from chatlab.prompts.vicuna import ChatPromptVicuna
 from chatlab.tokenizers.load import as_tokenizer, load_tokenizer
-from tests.prompts.small_tokenizers import encodable_dialogues
-from tests.prompts.templates import CHATML, DROPPING, GEMMA, MISTRAL, fast_tokenizer
+from tests.support.small_tokenizers import encodable_dialogues
+from tests.support.templates import CHATML, DROPPING, GEMMA, MISTRAL, fast_tokenizer
 
 DIALOGUE = Dialogue(
     id="d",

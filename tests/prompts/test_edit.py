@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chatlab.errors import DialogueError
 from chatlab.prompts.dialogue import Dialogue, Turn
 from chatlab.prompts.edit import branch, count_tokens, edit_turn, fill_prompt, truncate
-from chatlab.prompts.registry import prompt_class
-from tests.prompts.small_tokenizers import small_tokenizers
+from chatlab.prompts.formats.registry import prompt_class
+from tests.support.small_tokenizers import small_tokenizers
 
 TWO = Dialogue(id="d", turns=(Turn(user="a", assistant="b"), Turn(user="c", assistant="d")), system="S")
 

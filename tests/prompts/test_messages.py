@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chatlab.errors import DialogueError, MessageTypeError, OutputError, PromptError, RoleOrderError
 from chatlab.prompts.dialogue import Dialogue, Turn, read_dialogues
 from chatlab.prompts.edit import fill_prompt
+from chatlab.prompts.formats.registry import FORMATS, prompt_class
 from chatlab.prompts.messages import dialogue_of, messages_of, prompt_of_messages, write_dialogues
-from chatlab.prompts.registry import FORMATS, prompt_class
 
 LIST = [
     {"role": "system", "content": "Be brief."},

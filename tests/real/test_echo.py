@@ -16,7 +16,7 @@ from chatlab.echo.experiment import measure_drift
 from chatlab.echo.trace import trace_echo
 from chatlab.embedded import dialogues_path
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of, read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
 

@@ -8,12 +8,12 @@ import warnings
 import pytest
 
 from chatlab.prompts.control_tokens import encode_prompt
+from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.dialogue import prompts_of
-from chatlab.prompts.readers import reader_of
-from chatlab.prompts.registry import FORMATS
+from chatlab.prompts.formats.registry import FORMATS
 from chatlab.tokenizers.load import load_tokenizer
-from tests.prompts.small_tokenizers import encodable_dialogues
-from tests.prompts.test_control_tokens import STYLES, built, control_of_messages, injections, tool_prompts
+from tests.prompts.control_tokens.test_encode import STYLES, built, control_of_messages, injections, tool_prompts
+from tests.support.small_tokenizers import encodable_dialogues
 
 pytestmark = [
     pytest.mark.real,

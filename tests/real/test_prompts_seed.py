@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 
 
 @pytest.fixture(scope="module")

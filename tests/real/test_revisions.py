@@ -10,10 +10,10 @@ import shutil
 import pytest
 
 from chatlab.errors import VersionInstallError
+from chatlab.history.environments import compare_versions, find_uv
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.environments import compare_versions, find_uv
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.severity import Severity
+from chatlab.severity import Severity
 
 pytestmark = pytest.mark.real
 

@@ -17,7 +17,7 @@ from chatlab.echo.trace import EchoTrace, trace_echo
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.errors import OutputError
 from chatlab.prompts.dialogue import read_dialogues
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.reports.drift import DriftRows, write_drift_report
 from chatlab.tokenizers.load import load_tokenizer
 from tests.test_render import OURS, seen

@@ -1,13 +1,3 @@
-"""A cache of their own for the tests of this room, so that none of them reads what another run left."""
+"""The tests of this room keep a cache of their own."""
 
-from __future__ import annotations
-
-import pytest
-
-
-@pytest.fixture(autouse=True, scope="session")
-def chatlab_cache(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("CHATLAB_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
+from tests.support.cache import chatlab_cache as chatlab_cache

@@ -12,9 +12,9 @@ from chatlab.errors import OutputError, RevisionCompareError, TokenizerLoadError
 from chatlab.revisions.compare import compare_revisions, compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import Snapshot, snapshot
-from tests.revisions.injections import copy_of, edit, setting
+from chatlab.severity import Severity
+from chatlab.snapshots.snapshot import Snapshot, snapshot
+from tests.support.injections import copy_of, edit, setting
 
 PROMPT = "<|user|>\nHi<|end|>\n<|assistant|>\nHello.<|end|>\n<|user|>\nWho?<|end|>\n<|assistant|>\n"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from chatlab.embedded import tokenizer_path
+from chatlab.history.matrix import matrix_of
 from chatlab.plots import plot_probe_changes, plot_version_matrix
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.matrix import matrix_of
-from chatlab.revisions.snapshot import snapshot
+from chatlab.snapshots.snapshot import snapshot
 
 
 def test_a_version_matrix_shows_each_share_and_each_gap():

@@ -12,12 +12,12 @@ from huggingface_hub.utils import disable_progress_bars
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import RevisionCompareError, RevisionError
-from chatlab.revisions.bisection import bisect_revisions
-from chatlab.revisions.check import check
+from chatlab.history.bisection import bisect_revisions
+from chatlab.locks.check import check
+from chatlab.locks.lock import lock
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.lock import lock
-from chatlab.revisions.severity import Severity
+from chatlab.severity import Severity
 from chatlab.testing import Fault, LocalHub
 from tests.revisions.test_report import rendered
 

@@ -11,9 +11,9 @@ from chatlab.embedded import tokenizer_path
 from chatlab.revisions import recorder
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import snapshot, take
-from tests.revisions.injections import BASES, MAKERS, Injection, byte_only, copy_of, injections
+from chatlab.severity import Severity
+from chatlab.snapshots.snapshot import snapshot, take
+from tests.support.injections import BASES, MAKERS, Injection, byte_only, copy_of, injections
 
 ALL = list(injections())
 BYTES = list(byte_only())

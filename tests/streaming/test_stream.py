@@ -31,7 +31,7 @@ from chatlab.errors import (
 )
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning
-from chatlab.prompts.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.many import stream_many
 from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.stream import stream

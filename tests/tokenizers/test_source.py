@@ -18,11 +18,11 @@ from huggingface_hub.utils import disable_progress_bars
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
-from chatlab.revisions.check import check, load_locked
-from chatlab.revisions.lock import lock
-from chatlab.revisions.lockfile import read_lock
-from chatlab.revisions.severity import Severity
-from chatlab.revisions.snapshot import snapshot
+from chatlab.locks.check import check, load_locked
+from chatlab.locks.lock import lock
+from chatlab.locks.lockfile import read_lock
+from chatlab.severity import Severity
+from chatlab.snapshots.snapshot import snapshot
 from chatlab.testing import Fault, LocalHub
 from chatlab.tokenizers.load import load_tokenizer
 from chatlab.tokenizers.source import UnpinnedWarning, file_warnings, is_tokenizer_file, resolve

@@ -12,14 +12,14 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 from chatlab import ChatPromptMetaLlamaLlama2Chat
 from chatlab.echo.trace import trace_echo
 from chatlab.render import readable
-from chatlab.revisions.explain import Explanation, PieceRow
+from chatlab.revisions.report.explain import Explanation, PieceRow
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.widgets.chat_panel import ChatPanel
 from chatlab.widgets.echo_view import EchoView
 from chatlab.widgets.revision_view import _chips_html
 from chatlab.widgets.stream_view import StreamView
 from tests.conftest import ROOT
-from tests.widgets.payloads import PAYLOADS
+from tests.support.payloads import PAYLOADS
 
 ALLOWED = {
     "caption", "code", "del", "details", "div", "em", "h4", "ins", "p", "pre", "strong", "style", "sub", "summary",

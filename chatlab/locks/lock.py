@@ -1,0 +1,262 @@
+"""Lock a tokenizer: write down the commit, the bytes and the behaviour that were tested."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from chatlab.errors import LockError, RevisionCompareError
+from chatlab.locks.difference import differences_of
+from chatlab.locks.latent import latent_hashes
+from chatlab.locks.lockfile import DEFAULT, Entry, checked_alias, editing
+from chatlab.revisions.behaviour import probes, talk
+from chatlab.revisions.compare import compare_snapshots
+from chatlab.revisions.comparison import Comparison
+from chatlab.revisions.drift import drift_of
+from chatlab.revisions.effects import stop_ids
+from chatlab.snapshots.arguments import texts
+from chatlab.snapshots.cache import Cache
+from chatlab.snapshots.recorder import canonical, sha256, tokenizer_files
+from chatlab.snapshots.snapshot import Snapshot, snapshot
+from chatlab.tokenizers.source import Source, foreign_code, resolve
+
+HISTORY = 20
+GOLDEN = 10
+"""So many probes stand in the lock with their ids and texts, for people; the hashes cover all."""
+
+
+def lock(
+    alias: str,
+    source: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    path: str | Path = DEFAULT,
+    loader: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    prompts: Sequence[str] = (),
+    roles: Mapping[str, Any] | None = None,
+    vendor: bool = False,
+    update: bool = False,
+) -> Entry:
+    """Lock a tokenizer under an alias.
+
+    Args:
+        alias: what your programs call it.
+        source: anything :func:`chatlab.tokenizers.source.resolve` takes; left out with ``update``, the locked one.
+        revision: commit, tag or branch.
+        path: the lock file. Local folders must lie beside or below it.
+        loader: the loader that your programs use.
+        options: keyword arguments for ``from_pretrained`` that your programs use.
+        prompts: prompts of your own; their ids are locked too.
+        roles: commits of what belongs to the tokenizer, such as ``{"weights": "org/model@COMMIT"}``.
+        vendor: copy the files beside the lock file, so that a deleted repository or a force push cannot take them.
+        update: replace a locked alias, and keep a note of what changed.
+
+    Raises:
+        LockError: the alias is locked already, or unknown to ``update``, or the folder lies outside, or the chat
+            template exceeds a limit, so that its renders are not known.
+        TokenizerLoadError: the source does not resolve, or does not load with that loader.
+    """
+    prompts = texts("prompts", prompts)
+    lock_path = Path(path)
+    with editing(lock_path) as entries:
+        old = entries.get(checked_alias(alias))
+        if old is not None and not update:
+            raise LockError(
+                f"{alias!r} is locked already: update=True (--update) replaces it with a note of what changed"
+            )
+        if old is None and (update or source is None):
+            raise LockError(f"{alias!r} is not in {lock_path.name}: lock it with its source first")
+        if old is not None:
+            loader, options, prompts = (
+                (loader if loader != "auto" else old.loader),
+                options or old.options,
+                prompts or old.prompts,
+            )
+        found = resolve(source, revision) if source is not None else _again(old, revision, lock_path.parent)  # type: ignore[arg-type]
+        roles = {**(_kept_roles(old, found, source) if old is not None else {}), **(roles or {})}
+        taken = snapshot(found, [loader], prompts=prompts, options=options)
+        if taken.warnings:
+            raise LockError(f"{found.name} cannot be locked: {'; '.join(taken.warnings)}")
+        copy = lock_path.parent / "chatlab.lock.d" / alias
+        entry = entry_of(alias, found, taken, lock_path.parent, roles, copy=copy if vendor else None)
+        entry.check()
+        if vendor:  # last, so that the copy of what is locked goes only for one that can be locked
+            _copy_files(found, copy)
+        Cache("locked").put(taken.sha256, taken.to_dict())
+        if old is not None:
+            entry = replace(entry, history=(_note(old, entry, taken), *old.history)[:HISTORY])
+        entries[alias] = entry
+    return entry
+
+
+def _again(old: Entry, revision: str | None, root: Path) -> Source:
+    """Return the locked source as it is today: where its branch or tag points now."""
+    place = old.place if old.kind == "hub" else str(root / old.place)
+    return resolve(place, revision or (old.requested if old.kind != "folder" else None))
+
+
+def _kept_roles(old: Entry, found: Source, source: str | Path | None) -> dict[str, Any]:
+    """Return the roles that an update leaves as they were: all but those that the new source tells itself."""
+    kept = dict(old.roles)
+    if source is not None or found.revision is not None:  # else it is the vendored copy, which knows no commit
+        kept.pop("tokenizer", None)
+    if isinstance(kept.get("code"), list):
+        del kept["code"]
+    return kept
+
+
+def entry_of(
+    alias: str, source: Source, taken: Snapshot, root: Path, roles: Mapping[str, Any], *, copy: Path | None = None
+) -> Entry:
+    """Return the lock entry of a snapshot; of the files' copy where there is one."""
+    name = f"{source.name}@{source.revision}" if source.revision else source.name
+    if copy is not None:
+        source = replace(source, kind="folder", place=copy, repo_id=None, requested=None, revision=None)
+    loader = taken.loaders[0]
+    return Entry(
+        alias=alias,
+        kind="hub" if source.kind == "hub" else "git" if source.kind == "git" else "folder",
+        place=source.repo_id or _relative(source, root),
+        requested=source.requested,
+        revision=source.revision,
+        roles={
+            "tokenizer": name,
+            **_code(source),
+            **roles,
+        },
+        loader=loader,
+        options=dict(taken.record["options"]),
+        prompts=tuple(taken.record["prompts"]),
+        files={name: dict(file) for name, file in taken.record["files"].items()},
+        components=component_hashes(taken, loader),
+        golden=golden(taken, loader),
+        versions=dict(taken.versions),
+        snapshot_sha256=taken.sha256,
+    )
+
+
+def _relative(source: Source, root: Path) -> str:
+    folder = source.place if source.place is not None else source.folder
+    try:
+        return folder.resolve().relative_to(root.resolve()).as_posix()
+    except ValueError as error:
+        raise LockError(
+            f"{source.name} lies outside the folder of the lock file: vendor=True (--vendor) copies its files there"
+        ) from error
+
+
+def _code(source: Source) -> dict[str, Any]:
+    repositories = foreign_code(source.folder)
+    return {"code": [f"{name}@unpinned" for name in repositories]} if repositories else {}
+
+
+def _copy_files(source: Source, target: Path) -> None:
+    """Copy the files to a folder, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=target.parent))
+    try:
+        for name, file in tokenizer_files(source.folder).items():
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, part / name)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(part, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+# -- hashes --------------------------------------------------------------------------------------------------
+
+
+def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
+    """Return the hash of each part of what a tokenizer is, by name."""
+    view = taken.view(loader)
+    if "error" in view:
+        return {"error": sha256(str(view["error"]))}
+    components = dict(view["components"])
+    model = dict(components.pop("model", {}))
+    parts = {name: model.pop(name) for name in ("vocab", "merges", "scores") if name in model}
+    values = {
+        **{name: value for name, value in components.items() if name != "version"},
+        "model": model,
+        "class": view["class"],
+        "added_tokens": view["added_tokens"],
+        "specials": view["specials"],
+        "settings": view["settings"],
+        "stop_ids": stop_ids(taken.record, view),
+        "template": view["template"]["text"],
+    }
+    for roles in ("plain", "edge", "system", "tools"):
+        chats = {label: chat.get("text") for label, chat in view["chats"].items() if chat["roles"] == roles}
+        values[f"renders_{roles}"] = chats
+    hashes = {name: sha256(canonical(value)) for name, value in values.items()}
+    return {**parts, **hashes, **latent_hashes(taken.record)}
+
+
+def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
+    """Return hashes of every family's ids and texts, ten readable examples, and the drift of each prompt."""
+    view = taken.view(loader)
+    families: dict[str, dict[str, list[Any]]] = {}
+    rows = probes(view)
+    for label, probe in sorted(rows.items()):
+        # A template that changes for tools alone must not look as if every chat had changed.
+        roles = probe.get("roles", "plain")
+        name = probe["family"] if roles == "plain" else f"{probe['family']} {roles}"
+        family = families.setdefault(name, {"ids": [], "texts": []})
+        family["ids"].append([label, probe["text"], probe.get("ids")])
+        texts = [t if isinstance(t, str) else None for t in (probe.get("keep"), probe.get("skip"), probe.get("joined"))]
+        family["texts"].append([label, *texts])
+    prompts = talk(view)
+    examples = [label for label in rows if label in prompts] + [label for label in rows if label not in prompts]
+    drifts = {label: drift_of(probe, view) for label, probe in prompts.items()}
+    return {
+        "corpus": dict(taken.record["corpus"]),
+        "families": {
+            name: {part: sha256(canonical(v)) for part, v in family.items()}
+            for name, family in sorted(families.items())
+        },
+        "examples": {
+            label: {"text": rows[label]["text"], "ids": rows[label].get("ids"), "echo": rows[label].get("keep")}
+            for label in examples[:GOLDEN]
+        },
+        "drift": {label: {"kept": d.keep, "skipped": d.skip} for label, d in drifts.items() if d},
+    }
+
+
+def locked_snapshot(entry: Entry) -> Snapshot | None:
+    """Return the snapshot that an entry was made from, where this machine still keeps it."""
+    kept = Cache("locked").get(entry.snapshot_sha256)
+    try:
+        return Snapshot.from_dict(kept) if kept else None
+    except RevisionCompareError:  # kept by another version of chatlab
+        return None
+
+
+def comparison_with(entry: Entry, taken: Snapshot) -> Comparison | None:
+    """Return the whole comparison with what was locked, where the old snapshot is still kept."""
+    before = locked_snapshot(entry)
+    if (
+        before is None
+        or entry.loader not in before.loaders
+        or before.record["corpus"] != taken.record["corpus"]
+        or before.record["prompts"] != taken.record["prompts"]
+    ):
+        return None
+    return compare_snapshots(before, taken)
+
+
+def _note(old: Entry, new: Entry, taken: Snapshot) -> dict[str, Any]:
+    found = differences_of(old, new)
+    return {
+        "from": old.revision,
+        "to": new.revision,
+        "severity": found.severity.label,
+        "changed": list(found.lines),
+        "versions": {k: [v, new.versions.get(k)] for k, v in old.versions.items() if v != new.versions.get(k)},
+    }
