@@ -10,9 +10,9 @@ import pytest
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import RevisionCompareError, VersionInstallError
+from chatlab.history import environments
 from chatlab.history.environments import Environment, compare_versions, snapshot_under
 from chatlab.history.matrix import VersionMatrix, matrix_of
-from chatlab.revisions import environments
 from chatlab.severity import Severity
 from chatlab.snapshots.snapshot import Snapshot, snapshot
 from chatlab.tokenizers.source import resolve

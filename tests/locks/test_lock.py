@@ -16,9 +16,9 @@ from chatlab.errors import ChatlabError, LockError, OutputError, TokenizerLoadEr
 from chatlab.locks.check import check, load_locked
 from chatlab.locks.lock import lock
 from chatlab.locks.lockfile import Entry, inside, read_lock, write_lock
-from chatlab.revisions import recorder
 from chatlab.revisions.compare import compare_revisions
 from chatlab.severity import Severity
+from chatlab.snapshots import recorder
 from tests.revisions.test_injections import sample
 from tests.support.injections import byte_only, copy_of, edit, injections, respell_merges, setting
 

@@ -18,11 +18,11 @@ from chatlab import load_tokenizer, measure_drift
 from chatlab.echo.experiment import concat_frames
 from chatlab.echo.trace import trace_echoes
 from chatlab.embedded import dialogues_path, tokenizer_path
+from chatlab.history import environments
 from chatlab.history.environments import Environment, compare_versions
 from chatlab.progress.meter import Progress
 from chatlab.prompts.dialogue import read_dialogues
 from chatlab.prompts.difference import compare_with_template
-from chatlab.revisions import environments
 from chatlab.streaming.many import stream_many
 from chatlab.testing import ScriptedEngine
 from tests.conftest import ROOT

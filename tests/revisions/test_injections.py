@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.revisions import recorder
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.severity import Severity
+from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import snapshot, take
 from tests.support.injections import BASES, MAKERS, Injection, byte_only, copy_of, injections
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.revisions import cache as module
+from chatlab.snapshots import cache as module
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.snapshot import snapshot
 

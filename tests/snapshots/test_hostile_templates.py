@@ -18,11 +18,11 @@ from chatlab.embedded import tokenizer_path
 from chatlab.errors import LockError
 from chatlab.locks.check import check
 from chatlab.locks.lock import lock
-from chatlab.revisions import recorder
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.templates import same_meaning, template_variables
 from chatlab.severity import Severity
+from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import snapshot
 from tests.prompts.templates.test_sandbox import BOMBS, ESCAPES
 from tests.support.injections import copy_of, setting

@@ -16,7 +16,7 @@ import pytest
 import sentencepiece
 
 from chatlab.embedded import tokenizer_path
-from chatlab.revisions import recorder
+from chatlab.snapshots import recorder
 from chatlab.snapshots.corpus import probe_corpus, static_probes
 from chatlab.tokenizers import source
 from tests.support.injections import BASES, copy_of

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.prompts import chatml, instruct, llama2, named_roles
 from chatlab.prompts.base import PromptTTL
+from chatlab.prompts.formats import chatml, instruct, llama2, named_roles
 from chatlab.prompts.formats.registry import FORMATS
 
 GOLDENS = json.loads(Path(__file__).with_name("goldens.json").read_text(encoding="utf-8"))

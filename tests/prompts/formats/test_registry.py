@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -9,7 +12,8 @@ from chatlab.embedded import tokenizer_path
 from chatlab.errors import PromptError
 from chatlab.prompts.formats.registry import ALIASES, FORMATS, prompt_class, prompt_for
 from chatlab.tokenizers.load import load_tokenizer
-from tests.prompts.formats.test_formats import GOLDENS
+
+GOLDENS = json.loads(Path(__file__).with_name("goldens.json").read_text(encoding="utf-8"))
 
 
 def test_every_model_of_the_facts_finds_its_format():
