@@ -9,7 +9,6 @@ import threading
 import time
 import weakref
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from chatlab.engines.dialects.capabilities import Capabilities
 from chatlab.engines.dialects.completions import CompletionReader, completion_body, full_probe, text_probe
 from chatlab.engines.dialects.server_text import server_text, text_of_stop
 from chatlab.engines.engine import Emitter, Engine, TokenStream, check_prompt, pick_seed
@@ -27,20 +27,6 @@ from chatlab.tokenizers.load import as_tokenizer
 
 MAX_EVENT_BYTES = 1_000_000
 MAX_WAIT_S = 30.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Capabilities:
-    """What a server was seen to do; what it only promises does not count."""
-
-    ids_in: bool
-    """It takes token ids as the prompt, so it reads exactly what was encoded here."""
-    ids_out: bool
-    """It gives the token ids of each piece of the reply."""
-    logprobs: bool
-    """It gives log probabilities."""
-    sampling: frozenset[str]
-    """The parameters it was seen to heed, beside temperature, top-p and max_tokens."""
 
 
 class RemoteEngine(Engine):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chatlab.engines.dialects.capabilities import Capabilities
 from chatlab.engines.engine import Emitter, FinishReason
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import RemoteCut, RemoteError
-
-if TYPE_CHECKING:
-    from chatlab.engines.remote import Capabilities
 
 # vLLM's switches that make a stream say exactly which ids it is made of.
 _EXACT = {
