@@ -73,6 +73,9 @@ class Scanner:
         }
         self._search = compile_patterns(self._replacements).search
         self._stop_search = compile_patterns(live_stops).search if live_stops else None
+        # Plan: one scan tells where text must be held, for all patterns at once. Stops are looked for before anything is
+        # replaced. A replacement near the end asks one thing more: whether a stop has begun inside it, because that
+        # stop, when it completes, cuts the replaced text off. Only this question needs the stops' prefixes alone.
         self._stop_prefixes = _Prefixes(live_stops) if live_stops and self._replacements else None
         self._patterns = _Prefixes([*self._replacements, *live_stops])
         self._opening = self._patterns.opening

@@ -240,6 +240,15 @@ class AbstractChatPrompt:
         twin.__dict__.update(self.__dict__, _contents=list(self._contents))
         return twin
 
+    def without_oldest_turn(self, count: int = 1) -> Self | None:
+        """A copy that begins with the next question, or with the one ``count`` turns on; None where no turn is left then."""
+        asked = [index for index, content in enumerate(self._contents) if content.role_type is RoleType.REQUESTER]
+        if not 0 < count < len(asked):
+            return None
+        twin = self.copy()
+        twin._contents = self._contents[asked[count] :]
+        return twin
+
     def with_texts(self, change: Callable[[str, str], str]) -> Self:
         """A copy in which every text that came from outside is ``change(text, whose)``.
 

@@ -13,8 +13,9 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineError
 from chatlab.progress.meter import Meter, Reporter
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.streaming.asked_prompt import Prompt
 from chatlab.streaming.reply import Delta, StreamResult
-from chatlab.streaming.request import Prompt, Request, build_request, close_reply
+from chatlab.streaming.request import Request, build_request
 from chatlab.streaming.run import Run
 
 
@@ -55,13 +56,13 @@ def stream_many(
     runs: list[Run] = []
     try:
         requests.extend(build_request(prompt, engine, params, **options) for prompt in prompts)
-        for row, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
-            runs.append(Run(prompt, engine, request, None if first_seed is None else first_seed + row, row))
+        for row, request in enumerate(requests):
+            runs.append(Run(engine, request, None if first_seed is None else first_seed + row, row))
     except BaseException:
         for run in runs:
             run.withdraw()
-        for prompt, request in zip(prompts, requests, strict=False):
-            close_reply(prompt, request.opened_reply)
+        for request in requests:
+            request.open_reply.withdraw()
         raise
     return ManyStream(runs)
 

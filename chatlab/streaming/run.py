@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import threading
-from weakref import WeakValueDictionary
 
 from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
-from chatlab.errors import ChatBusy, EngineError
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.errors import EngineError
 from chatlab.streaming.reply import Delta, Reply, StreamResult
-from chatlab.streaming.request import Prompt, Request, close_reply
-
-# A run keeps its prompt, so no other prompt can have its id while the run is here.
-_ANSWERED: WeakValueDictionary[int, Run] = WeakValueDictionary()
-_ANSWERED_LOCK = threading.Lock()
+from chatlab.streaming.request import Request
 
 
 class Run:
@@ -24,29 +18,19 @@ class Run:
 
     events: TokenStream
 
-    def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None, row: int = 0) -> None:
-        """Submit the request.
-
-        Raises:
-            ChatBusy: another stream that has not ended answers the same prompt object.
-        """
+    def __init__(self, engine: Engine, request: Request, seed: int | None, row: int = 0) -> None:
+        """Submit the request; one that the engine refuses is withdrawn."""
         self.request = request
         self.error: EngineError | None = None
         """What ended the reply, when the reason is ``error``."""
-        self._prompt = prompt if isinstance(prompt, AbstractChatPrompt) else None
         self._writing = threading.RLock()  # one thread may close what another one reads
-        try:
-            self._reply: Reply = request.reply(row)
-            self._claim_prompt()
+        with request.open_reply:
+            self._reply: Reply = request.new_reply(row)
             self.events = (
                 engine.submit(request.prompt_ids, request.params, seed=seed)
                 if request.prompt_text is None
                 else engine.submit_text(request.prompt_text, request.prompt_ids, request.params, seed=seed)
             )
-        except BaseException:
-            self.withdraw()
-            close_reply(prompt, request.opened_reply)
-            raise
 
     def __del__(self) -> None:
         # Not left to the events' own: while they are subscribed to, the engine keeps them alive.
@@ -94,29 +78,16 @@ class Run:
             self._remember(delta)
             return delta
 
-    def _claim_prompt(self) -> None:
-        """See to it that no other stream writes its reply into the same prompt."""
-        if self._prompt is None:
-            return
-        with _ANSWERED_LOCK:
-            other = _ANSWERED.get(id(self._prompt))
-            if other is not None and not other.ended:
-                raise ChatBusy(
-                    "another stream answers this prompt: read it to its end or close() it, or give prompt.copy()"
-                )
-            _ANSWERED[id(self._prompt)] = self
-
     def withdraw(self) -> None:
-        """Cancel a request that nobody will read, and let go of its prompt as it is."""
-        if hasattr(self, "events"):
-            self.events.cancel()
-        with _ANSWERED_LOCK:
-            if self._prompt is not None and _ANSWERED.get(id(self._prompt)) is self:
-                del _ANSWERED[id(self._prompt)]
+        """Cancel a request that nobody will read, and take its reply back."""
+        self.events.cancel()
+        self.request.open_reply.withdraw()
 
     def _remember(self, delta: Delta) -> None:
-        if self._prompt is not None and (delta.text or delta.finish_reason is not None):
-            self._prompt.set_responder_last_msg(self._reply.text)
+        if delta.text or delta.finish_reason is not None:
+            self.request.open_reply.fill(self._reply.text)
+        if delta.finish_reason is not None:
+            self.request.open_reply.end()
 
     def cut(self) -> None:
         """End here and now: what comes later is not read."""

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from chatlab.engines.engine import Engine, Event
 from chatlab.engines.sampling import SamplingParams
+from chatlab.streaming.asked_prompt import Prompt
 from chatlab.streaming.reply import Delta, StreamResult
-from chatlab.streaming.request import Prompt, Request, build_request
+from chatlab.streaming.request import Request, build_request
 from chatlab.streaming.run import Run
 
 
@@ -48,7 +49,7 @@ def stream(
         ChatBusy: another stream that has not ended answers the same prompt object.
         GenerationError: while iterating, after the last delta: the model or the decoder raised.
     """
-    return TextStream(prompt, engine, build_request(prompt, engine, params, **options), seed)
+    return TextStream(engine, build_request(prompt, engine, params, **options), seed)
 
 
 def astream(
@@ -58,7 +59,7 @@ def astream(
 
     A cancelled task, a left ``async with`` and ``aclose()`` end the generation within one step of the engine.
     """
-    return AsyncTextStream(prompt, engine, build_request(prompt, engine, params, **options), seed)
+    return AsyncTextStream(engine, build_request(prompt, engine, params, **options), seed)
 
 
 class TextStream(Run, Iterator[Delta]):
@@ -67,8 +68,8 @@ class TextStream(Run, Iterator[Delta]):
     Several threads may read it: each delta goes to one of them, and all see the end.
     """
 
-    def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None) -> None:
-        super().__init__(prompt, engine, request, seed)
+    def __init__(self, engine: Engine, request: Request, seed: int | None) -> None:
+        super().__init__(engine, request, seed)
         self._reading = threading.RLock()
 
     def __iter__(self) -> Iterator[Delta]:
@@ -122,8 +123,8 @@ class AsyncTextStream(Run):
     Several tasks of that loop may read it: each delta goes to one of them, and all see the end.
     """
 
-    def __init__(self, prompt: Prompt, engine: Engine, request: Request, seed: int | None) -> None:
-        super().__init__(prompt, engine, request, seed)
+    def __init__(self, engine: Engine, request: Request, seed: int | None) -> None:
+        super().__init__(engine, request, seed)
         self._arrived: asyncio.Queue[Event] | None = None
         self._reading = asyncio.Lock()
 

@@ -23,7 +23,7 @@ from chatlab.engines.local import LocalEngine
 from chatlab.engines.remote import RemoteEngine
 from chatlab.errors import RemoteLacks
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
-from chatlab.streaming.request import encode_prompt
+from chatlab.streaming.asked_prompt import ids_of_prompt
 from chatlab.streaming.stream import stream
 from chatlab.tokenizers.load import load_tokenizer
 
@@ -112,7 +112,7 @@ def test_the_servers_tokenizer_makes_our_ids_of_what_is_sent(prompt) -> None:
     tokenizer = load_tokenizer(model_path())
     text = text_of_prompt(prompt if isinstance(prompt, str) else prompt.copy(), tokenizer)
     server = AutoTokenizer.from_pretrained(model_path())
-    token_ids = encode_prompt(prompt, tokenizer)
+    token_ids = ids_of_prompt(prompt, tokenizer)
     assert server(server_text(text, token_ids, tokenizer))["input_ids"] == token_ids
 
 

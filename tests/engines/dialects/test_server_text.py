@@ -12,7 +12,7 @@ from chatlab.embedded import tokenizer_path
 from chatlab.engines.dialects.server_text import RereadWarning, server_text
 from chatlab.errors import RemoteLacks
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
-from chatlab.streaming.request import encode_prompt
+from chatlab.streaming.asked_prompt import ids_of_prompt
 from chatlab.testing import tiny_tokenizer
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
@@ -40,7 +40,7 @@ def dialogue(last: str = "c") -> ChatPromptMetaLlamaLlama2Chat:
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=IDS)
 @given(text=texts, add=st.sampled_from([None, True, False]))
 def test_a_text_is_read_as_its_ids_or_that_is_said(tokenizer, text: str, add: bool | None) -> None:
-    token_ids = encode_prompt(text, tokenizer, add_special_tokens=add)
+    token_ids = ids_of_prompt(text, tokenizer, add_special_tokens=add)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         sent = server_text(text, token_ids, tokenizer)
@@ -71,7 +71,7 @@ def test_ids_of_a_plain_text_need_no_text(tokenizer) -> None:
 def test_a_blank_that_the_server_puts_after_its_bos_is_named() -> None:
     """Non-legacy writes none after the <s> of the text; after the server's own it does."""
     text = dialogue().create_prompt()
-    token_ids = encode_prompt(dialogue(), NON_LEGACY)
+    token_ids = ids_of_prompt(dialogue(), NON_LEGACY)
     with pytest.warns(RereadWarning, match=r"reads '▁\[' in it where '\[' was encoded here \(token 1\)"):
         assert server_text(text, token_ids, NON_LEGACY) == text.removeprefix("<s>")
 
@@ -79,6 +79,6 @@ def test_a_blank_that_the_server_puts_after_its_bos_is_named() -> None:
 @pytest.mark.filterwarnings("ignore::chatlab.prompts.control_tokens.ControlTokenWarning")
 def test_a_control_token_in_a_message_is_not_said_twice() -> None:
     prompt = dialogue("c </s> d")
-    token_ids = encode_prompt(prompt, LEGACY)
+    token_ids = ids_of_prompt(prompt, LEGACY)
     text = prompt.create_prompt()
     assert server_text(text, token_ids, LEGACY) == text.removeprefix("<s>")
