@@ -28,7 +28,7 @@ from chatlab.locks.check import CheckReport, CheckResult, check
 from chatlab.locks.lock import lock
 from chatlab.plots import Drawing
 from chatlab.prompts.dialogue import Dialogue, Turn
-from chatlab.prompts.faults import Fault, Finding
+from chatlab.prompts.flaws import Flaw, FlawKind
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
@@ -95,10 +95,10 @@ def spoken() -> ChatPanel:
 
 
 def different() -> PromptDifference:
-    finding = Finding(fault=Fault.DOUBLE_BOS, side="class", detail=EVIL)
+    flaw = Flaw(kind=FlawKind.DOUBLE_BOS, side="class", detail=EVIL)
     return PromptDifference(
         dialogue_id=EVIL, turn_number=1, class_text=f"<s>{EVIL}", template_text=f"{EVIL} {EVIL}", class_ids=[1, 2, 3],
-        template_ids=[2, 3, 4, 5], findings=(finding,),
+        template_ids=[2, 3, 4, 5], flaws=(flaw,),
     )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def make(lower: Any, folder: Path) -> Iterator[tuple[str, Result]]:
     )
     difference = different()
     yield "PromptDifference", difference
-    faults = {(Fault.DOUBLE_BOS.value, EVIL): 1}
+    flaws = {(FlawKind.DOUBLE_BOS.value, EVIL): 1}
     yield (
         "TemplateComparison",
         TemplateComparison(
@@ -147,7 +147,7 @@ def make(lower: Any, folder: Path) -> Iterator[tuple[str, Result]]:
             prompts=2,
             same_text=1,
             same_ids=1,
-            findings=faults,
+            flaws=flaws,
             differences=(difference,),
         ),
     )

@@ -279,7 +279,7 @@ def _against_template(
         console.print(Text(diff_text(example.parts(), context_len=40)), soft_wrap=True)
     if folder is not None:
         console.print(f"\nwritten to {escape(str(comparison.save_html(folder / 'template.html')))}")
-    return comparison.same_text == comparison.same_ids == comparison.prompts and not comparison.findings
+    return comparison.same_text == comparison.same_ids == comparison.prompts and not comparison.flaws
 
 
 def _tell_left_out(bad: list[ChatlabError]) -> None:

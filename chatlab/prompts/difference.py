@@ -1,4 +1,4 @@
-"""Where a prompt class and a tokenizer's own chat template differ, in text and in token ids, with the usual faults named."""
+"""Where a prompt class and a tokenizer's own chat template differ, in text and in token ids, with the usual flaws named."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.control_tokens.reading import Reader
 from chatlab.prompts.dialogue import Dialogue, prompts_of
-from chatlab.prompts.faults import Fault, Finding, Rendered, faults_of, relative_faults, rendered
+from chatlab.prompts.flaws import Flaw, FlawKind, Rendered, flaws_of, relative_flaws, rendered
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 
@@ -62,7 +62,7 @@ def compare_with_template(
     reader = reader_of(tokenizer)
     theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock, untrusted=untrusted)
     prompts, same_text, same_ids, kept = 0, 0, 0, list[PromptDifference]()
-    findings: Counter[tuple[str, str]] = Counter()
+    flaws: Counter[tuple[str, str]] = Counter()
     with Meter(progress, "comparing", "dialogues", length_of(dialogues)) as meter:
         for dialogue in dialogues:
             try:
@@ -77,8 +77,8 @@ def compare_with_template(
                 prompts += 1
                 same_text += difference.same_text
                 same_ids += difference.same_ids
-                findings.update({(finding.fault.value, finding.side) for finding in difference.findings})
-                if len(kept) < keep and not (difference.same_text and difference.same_ids and not difference.findings):
+                flaws.update({(flaw.kind.value, flaw.side) for flaw in difference.flaws})
+                if len(kept) < keep and not (difference.same_text and difference.same_ids and not difference.flaws):
                     kept.append(difference)
             meter.advance()
     return TemplateComparison(
@@ -87,7 +87,7 @@ def compare_with_template(
         prompts=prompts,
         same_text=same_text,
         same_ids=same_ids,
-        findings=dict(sorted(findings.items())),
+        flaws=dict(sorted(flaws.items())),
         differences=tuple(kept),
     )
 
@@ -107,17 +107,17 @@ def _compare(
 ) -> Iterator[PromptDifference]:
     theirs = prompts_of(dialogue, template.copy)
     for (number, our_prompt), (_, their_prompt) in zip(prompts_of(dialogue, prompt_class), theirs, strict=True):
-        findings = []
+        flaws = []
         ours = rendered(our_prompt, reader, tokenizer)
-        findings += faults_of("class", ours, dialogue)
+        flaws += flaws_of("class", ours, dialogue)
         their: Rendered | None = None
         try:
             their = rendered(their_prompt, reader, tokenizer)
-            findings += faults_of("template", their, dialogue) + relative_faults(ours, their)
+            flaws += flaws_of("template", their, dialogue) + relative_flaws(ours, their)
         except (TemplateLimitError, TemplateSyntaxError):
             raise  # the template's own fault, whatever the messages
         except TemplateError as error:
-            findings.append(Finding(fault=Fault.REFUSED, side="template", detail=str(error)))
+            flaws.append(Flaw(kind=FlawKind.REFUSED, side="template", detail=str(error)))
         yield PromptDifference(
             dialogue_id=dialogue.id,
             turn_number=number,
@@ -125,5 +125,5 @@ def _compare(
             template_text=their.text if their else None,
             class_ids=ours.ids,
             template_ids=their.ids if their else [],
-            findings=tuple(findings),
+            flaws=tuple(flaws),
         )

@@ -10,7 +10,7 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.prompts.faults import Fault, Finding
+from chatlab.prompts.flaws import Flaw, FlawKind
 from chatlab.results import Result
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class PromptDifference(Result):
     template_text: str | None
     class_ids: list[int]
     template_ids: list[int]
-    findings: tuple[Finding, ...] = ()
+    flaws: tuple[Flaw, ...] = ()
 
     @property
     def same_text(self) -> bool:
@@ -105,15 +105,15 @@ class PromptDifference(Result):
         return f"{self.dialogue_id}, turn {self.turn_number}: {text} text, {ids} ids"
 
     def __str__(self) -> str:
-        found = [f"  {f.fault} ({f.side}): {f.detail}" for f in self.findings]
+        found = [f"  {f.kind} ({f.side}): {f.detail}" for f in self.flaws]
         lines = map(render.readable, [self.summary(), *found])
         return "\n".join([*lines, render.diff_text(self.parts(), context_len=40)])
 
     def body(self) -> str:
-        """The diff, what the class says struck out and what the template says underlined, and the faults."""
-        found = [(f.fault, f.side, f.detail) for f in self.findings]
-        faults = render.table_html(("fault", "side", "what was seen"), found) if found else ""
-        return render.paragraph_html(self.summary()) + render.diff_html(self.parts(), context_len=200) + faults
+        """The diff, what the class says struck out and what the template says underlined, and the flaws."""
+        found = [(f.kind, f.side, f.detail) for f in self.flaws]
+        flaws = render.table_html(("flaw", "side", "what was seen"), found) if found else ""
+        return render.paragraph_html(self.summary()) + render.diff_html(self.parts(), context_len=200) + flaws
 
     def to_frame(self) -> pd.DataFrame:
         """One row an edit of the text: ``class_offset``, ``template_offset``, ``class_part``, ``template_part``."""
@@ -143,8 +143,8 @@ class PromptDifference(Result):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> PromptDifference:
         """The difference that ``to_dict`` wrote down."""
-        findings = tuple(Finding(**{**finding, "fault": Fault(finding["fault"])}) for finding in data["findings"])
-        return cls(**{**data, "findings": findings})
+        flaws = tuple(Flaw(**{**flaw, "kind": FlawKind(flaw["kind"])}) for flaw in data["flaws"])
+        return cls(**{**data, "flaws": flaws})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,70 +158,70 @@ class TemplateComparison(Result):
     prompts: int
     same_text: int
     same_ids: int
-    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """How many prompts show each (fault, side)."""
+    flaws: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """How many prompts show each (kind, side)."""
     differences: tuple[PromptDifference, ...] = ()
-    """The prompts that differ or show a fault; the first of them where there were many."""
+    """The prompts that differ or show a flaw; the first of them where there were many."""
 
     def __str__(self) -> str:
         head = (
             f"{self.prompt_class} against the template of {self.tokenizer}: "
             f"{self.same_text} of {self.prompts} prompts have the same text, {self.same_ids} the same ids"
         )
-        lines = [head, *(f"  {fault} ({side}): {n} prompts" for (fault, side), n in self.findings.items())]
+        lines = [head, *(f"  {kind} ({side}): {n} prompts" for (kind, side), n in self.flaws.items())]
         return "\n".join(map(render.readable, lines))
 
     def body(self) -> str:
-        """The counts, the faults, and the first prompts that differ, as escaped HTML."""
+        """The counts, the flaws, and the first prompts that differ, as escaped HTML."""
         counts = (self.prompts, self.same_text, self.same_ids)
         table = render.table_html(
             ("prompts", "same text", "same ids"),
             [counts],
             f"{self.prompt_class} against the template of {self.tokenizer}",
         )
-        faults = [(fault, side, n) for (fault, side), n in self.findings.items()]
-        if faults:
-            table += render.table_html(("fault", "side", "prompts"), faults)
+        flaws = [(kind, side, n) for (kind, side), n in self.flaws.items()]
+        if flaws:
+            table += render.table_html(("flaw", "side", "prompts"), flaws)
         return table + "".join(render.details_html(d.summary(), d.body()) for d in self.differences[:SHOWN])
 
     def to_frame(self) -> pd.DataFrame:
         """One row a prompt that differs, as far as they were kept.
 
-        Columns: ``dialogue_id``, ``turn_number``, ``same_text``, ``same_ids``, ``first_differing_offset``, ``faults``.
+        Columns: ``dialogue_id``, ``turn_number``, ``same_text``, ``same_ids``, ``first_differing_offset``, ``flaws``.
         """
         import pandas as pd
 
-        columns = ["dialogue_id", "turn_number", "same_text", "same_ids", "first_differing_offset", "faults"]
+        columns = ["dialogue_id", "turn_number", "same_text", "same_ids", "first_differing_offset", "flaws"]
         rows = [
             (
                 *(getattr(d, name) for name in columns[:4]),
                 d.first_differing_offset(),
-                [f"{finding.fault} ({finding.side})" for finding in d.findings],
+                [f"{flaw.kind} ({flaw.side})" for flaw in d.flaws],
             )
             for d in self.differences
         ]
         return pd.DataFrame(rows, columns=columns)
 
     def figure(self) -> Drawing:
-        """How many prompts are the same, and how many show each fault."""
+        """How many prompts are the same, and how many show each kind."""
         from chatlab.plots import plot_counts
 
         counts = {"same text": self.same_text, "same ids": self.same_ids}
-        counts |= {f"{fault} ({side})": n for (fault, side), n in self.findings.items()}
+        counts |= {f"{kind} ({side})": n for (kind, side), n in self.flaws.items()}
         title = f"{self.prompt_class} against the template of {self.tokenizer}"
         return plot_counts(list(counts), list(counts.values()), f"prompts, of {self.prompts:,}", title)
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison as plain data."""
-        findings = [{"fault": fault, "side": side, "prompts": n} for (fault, side), n in self.findings.items()]
-        return {**asdict(self), "findings": findings, "differences": [d.to_dict() for d in self.differences]}
+        flaws = [{"kind": kind, "side": side, "prompts": n} for (kind, side), n in self.flaws.items()]
+        return {**asdict(self), "flaws": flaws, "differences": [d.to_dict() for d in self.differences]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TemplateComparison:
         """The comparison that ``to_dict`` wrote down."""
-        findings = {(f["fault"], f["side"]): f["prompts"] for f in data["findings"]}
+        flaws = {(f["kind"], f["side"]): f["prompts"] for f in data["flaws"]}
         differences = tuple(map(PromptDifference.from_dict, data["differences"]))
-        return cls(**{**data, "findings": findings, "differences": differences})
+        return cls(**{**data, "flaws": flaws, "differences": differences})
 
 
 def _offsets(words: list[str]) -> list[int]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chatlab.lexicon import lexicon_pattern
 from chatlab.revisions.behaviour import View, talk
 
 
@@ -16,8 +17,7 @@ def token_pattern(view: View) -> re.Pattern[str] | None:
     tokens = {t["content"] for t in view.get("added_tokens", [])}
     tokens |= {s["content"] for n, s in view.get("specials", {}).items() if n != "all"}
     tokens |= set(view.get("specials", {}).get("all", {}).get("contents", []))
-    ordered = sorted((t for t in tokens if t), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered))) if ordered else None
+    return lexicon_pattern(tokens) if any(tokens) else None
 
 
 def skipped_tokens(view: View) -> set[str]:
@@ -43,8 +43,7 @@ def drift_of(probe: Mapping[str, Any], view: View) -> Drift | None:
     if not isinstance(probe.get("keep"), str) or not isinstance(probe.get("skip"), str):
         return None
     text = probe["text"]
-    tokens = sorted(skipped_tokens(view), key=len, reverse=True)
-    bare = re.sub("|".join(map(re.escape, tokens)), "", text) if tokens else text
+    bare = lexicon_pattern(skipped_tokens(view)).sub("", text)
     joined = probe.get("joined")
     return Drift(
         keep=len(probe["keep"]) - len(text),

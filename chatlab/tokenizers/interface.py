@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from typing import Any
 
 from chatlab.errors import EncodeError
+from chatlab.lexicon import lexicon_pattern
 from chatlab.tokenizers.decoding import Decoder, fallback_bytes
 from chatlab.tokenizers.source import Source
 
@@ -130,8 +131,7 @@ class Tokenizer(ABC):
     @cached_property
     def special_pattern(self) -> re.Pattern[str]:
         """Matches the longest control token at a place, as tokenizers read them."""
-        specials = sorted(filter(None, self.special_strs), key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, specials)) or "(?!)")
+        return lexicon_pattern(self.special_strs)
 
 
 def refuse_lone_surrogates(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A class beside the tokenizer's own template: equal where it should be, and each fault by its name where not."""
+"""A class beside the tokenizer's own template: equal where it should be, and each flaw by its name where not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatlab.errors import DialogueError, PromptError, TemplateError, TemplateLi
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.dialogue import Dialogue, Turn
 from chatlab.prompts.difference import compare_with_template
-from chatlab.prompts.faults import Fault
+from chatlab.prompts.flaws import FlawKind
 from chatlab.prompts.formats.chatml import ChatPromptChatML
 from chatlab.prompts.formats.gemma import ChatPromptGemma
 from chatlab.prompts.formats.mistral import ChatPromptMistralV3
@@ -57,8 +57,8 @@ def test_a_class_equals_its_template_on_the_embedded_dialogues(cls, template, ki
     assert result.same_text == result.same_ids == result.prompts, result.differences[0].text_edits()
 
 
-def faults(result, side):
-    return {fault for (fault, whose) in result.findings if whose == side}
+def flaws(result, side):
+    return {kind for (kind, whose) in result.flaws if whose == side}
 
 
 def test_double_bos_is_named():
@@ -66,12 +66,12 @@ def test_double_bos_is_named():
         add_special_tokens = True
 
     result = compared(AsksForMore, MISTRAL, kind="bos and eos added", bos="<s>", eos="</s>")
-    assert Fault.DOUBLE_BOS in faults(result, "class")
-    assert Fault.DOUBLE_BOS in faults(result, "template")
-    details = {f.side: f.detail for f in result.differences[0].findings if f.fault is Fault.DOUBLE_BOS}
+    assert FlawKind.DOUBLE_BOS in flaws(result, "class")
+    assert FlawKind.DOUBLE_BOS in flaws(result, "template")
+    details = {f.side: f.detail for f in result.differences[0].flaws if f.kind is FlawKind.DOUBLE_BOS}
     assert details["class"] == "the ids begin with [0, 0]"
     assert "with add_special_tokens=True" in details["template"]
-    assert Fault.DOUBLE_BOS not in faults(compared(ChatPromptChatML, CHATML), "class")
+    assert FlawKind.DOUBLE_BOS not in flaws(compared(ChatPromptChatML, CHATML), "class")
 
 
 def test_missing_bos_is_named():
@@ -79,7 +79,7 @@ def test_missing_bos_is_named():
         format = ChatPromptMistralV3.format.__class__(**{**vars(ChatPromptMistralV3.format), "head": ""})
 
     result = compared(Forgets, MISTRAL, kind="llama2 and mistral", bos="<s>", eos="</s>")
-    assert Fault.MISSING_BOS in faults(result, "class")
+    assert FlawKind.MISSING_BOS in flaws(result, "class")
 
 
 def test_a_trailing_space_is_named():
@@ -88,8 +88,8 @@ def test_a_trailing_space_is_named():
             return super().create_prompt(opts) + " "
 
     result = compared(Spaced, CHATML)
-    assert faults(result, "class") >= {Fault.TRAILING_SPACE}
-    assert faults(result, "template") == set()
+    assert flaws(result, "class") >= {FlawKind.TRAILING_SPACE}
+    assert flaws(result, "template") == set()
     (edit,) = result.differences[0].text_edits()
     assert (edit.class_part, edit.template_part) == (" ", "")
     assert result.differences[0].id_edits()
@@ -100,41 +100,41 @@ def test_a_missing_generation_prompt_is_named():
         def create_prompt(self, opts=None):
             return super().create_prompt(opts).removesuffix("<|im_start|>assistant\n")
 
-    assert faults(compared(Closed, CHATML), "class") == {Fault.MISSING_GENERATION_PROMPT}
+    assert flaws(compared(Closed, CHATML), "class") == {FlawKind.MISSING_GENERATION_PROMPT}
     without = CHATML.replace("{%- if add_generation_prompt %}", "{%- if false %}")
-    assert faults(compared(ChatPromptChatML, without), "template") == {Fault.MISSING_GENERATION_PROMPT}
+    assert flaws(compared(ChatPromptChatML, without), "template") == {FlawKind.MISSING_GENERATION_PROMPT}
 
 
 def test_a_dropped_system_prompt_is_named():
     result = compared(ChatPromptPhi3, DROPPING, kind="right-stripping")
-    assert faults(result, "template") == {Fault.SYSTEM_DROPPED}
-    assert result.findings[Fault.SYSTEM_DROPPED, "template"] == 3
-    assert compared(ChatPromptPhi3, DROPPING, [NO_SYSTEM], kind="right-stripping").findings == {}
+    assert flaws(result, "template") == {FlawKind.SYSTEM_DROPPED}
+    assert result.flaws[FlawKind.SYSTEM_DROPPED, "template"] == 3
+    assert compared(ChatPromptPhi3, DROPPING, [NO_SYSTEM], kind="right-stripping").flaws == {}
 
 
 def test_a_system_text_is_dropped_where_the_prompt_does_not_depend_on_it():
     """Not where a format writes its newlines otherwise, and also where a question happens to say the same."""
     lines = Dialogue(id="d", system="Be brief.\nBe kind.", turns=DIALOGUE.turns)
-    assert Fault.SYSTEM_DROPPED not in faults(compared(ChatPromptRinnaJpGptNeoxInstSft, CHATML, [lines]), "class")
+    assert FlawKind.SYSTEM_DROPPED not in flaws(compared(ChatPromptRinnaJpGptNeoxInstSft, CHATML, [lines]), "class")
     echoed = Dialogue(id="d", system="Who?", turns=DIALOGUE.turns)
     result = compared(ChatPromptPhi3, DROPPING, [echoed], kind="right-stripping")
-    assert result.findings[Fault.SYSTEM_DROPPED, "template"] == 3
+    assert result.flaws[FlawKind.SYSTEM_DROPPED, "template"] == 3
 
 
 def test_a_broken_prefix_is_named():
     """Mistral's system text moves to the last question, so no earlier render begins the next."""
     result = compared(ChatPromptMistralV3, MISTRAL, kind="llama2 and mistral", bos="<s>", eos="</s>")
-    assert Fault.PREFIX_BROKEN in faults(result, "class")
-    assert Fault.PREFIX_BROKEN in faults(result, "template")
+    assert FlawKind.PREFIX_BROKEN in flaws(result, "class")
+    assert FlawKind.PREFIX_BROKEN in flaws(result, "template")
     assert (
-        compared(ChatPromptMistralV3, MISTRAL, [NO_SYSTEM], kind="llama2 and mistral", bos="<s>", eos="</s>").findings
+        compared(ChatPromptMistralV3, MISTRAL, [NO_SYSTEM], kind="llama2 and mistral", bos="<s>", eos="</s>").flaws
         == {}
     )
 
 
 def test_a_refusing_template_is_named_and_the_rest_goes_on():
     result = compared(ChatPromptGemma, GEMMA, [DIALOGUE, NO_SYSTEM], kind="metaspace first", bos="<bos>")
-    assert result.findings == {(Fault.REFUSED, "template"): 3}
+    assert result.flaws == {(FlawKind.REFUSED, "template"): 3}
     assert (result.prompts, result.same_text) == (6, 3)
     assert result.differences[0].template_text is None
     assert result.differences[0].first_differing_offset() is None
@@ -252,7 +252,7 @@ def test_a_template_may_lie_in_a_folder_beside_any_tokenizer(tmp_path):
     tokenizer = load_tokenizer(tokenizer_path("phi3-style/after"))
     result = compare_with_template(ChatPromptPhi3, tokenizer, [DIALOGUE, NO_SYSTEM], template=tmp_path)
     assert (result.prompts, result.same_text, result.same_ids) == (6, 3, 3)
-    assert result.findings == {(Fault.SYSTEM_DROPPED, "template"): 3}
+    assert result.flaws == {(FlawKind.SYSTEM_DROPPED, "template"): 3}
 
 
 def test_a_loaded_tokenizer_carries_its_template():

@@ -18,7 +18,7 @@ from typing import Any
 from chatlab.errors import ControlTokenError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 from chatlab.prompts.control_tokens.readers import reader_of
-from chatlab.prompts.control_tokens.reading import Reader, Reading, Token
+from chatlab.prompts.control_tokens.reading import EncodedText, Reader, Token
 from chatlab.prompts.control_tokens.spans import MessageSpan, SpannedPrompt, span_prompt
 
 _FILLER = "x"
@@ -99,14 +99,14 @@ def encode_prompt(
         add = not (before and spanned.text.startswith(reader.added.get(before[0], "\0")))
     if allow_control_tokens:
         return EncodedPrompt(text=spanned.text, token_ids=reader.encode(spanned.text, add))
-    reading = reader.read(spanned.text, add)
-    bare = EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)
+    encoded_text = reader.read(spanned.text, add)
+    bare = EncodedPrompt(text=spanned.text, token_ids=encoded_text.token_ids)
     if spanned.spans is None:
-        _refuse_unlike_neutral(reader, prompt, opts, reading, add)
+        _refuse_unlike_neutral(reader, prompt, opts, encoded_text, add)
         return bare
-    if not any(_in_spans(reading.added, spanned.spans)):
+    if not any(_in_spans(encoded_text.added, spanned.spans)):
         return bare
-    encoded = _encode_guarded(reader, spanned, prompt.writes_token, reading, add)
+    encoded = _encode_guarded(reader, spanned, prompt.writes_token, encoded_text, add)
     for token in {token.piece: token for token in reversed(encoded.forged)}.values() if warn else ():
         text = f"{token.whose}: the control token {token.piece!r} (id {token.token_id}) is spelled there"
         warnings.warn(f"{text}, and is encoded as plain text", ControlTokenWarning, stacklevel=2)
@@ -114,16 +114,16 @@ def encode_prompt(
 
 
 def _encode_guarded(
-    reader: Reader, spanned: SpannedPrompt, is_written: Callable[[str], bool], reading: Reading, add: bool
+    reader: Reader, spanned: SpannedPrompt, is_written: Callable[[str], bool], encoded_text: EncodedText, add: bool
 ) -> EncodedPrompt:
     """Encode a text in whose messages an added token was found."""
     masked = spanned.masked(_FILLER)
     own = [token for token in reader.read(masked).added if not _is_unknown(reader, token, masked)]
     control = reader.special.union(token.token_id for token in own)
     control |= {i for i, content in reader.added.items() if is_written(content)}
-    forged = tuple(_forged(reader, spanned, reading.added, control))
+    forged = tuple(_forged(reader, spanned, encoded_text.added, control))
     if not forged:
-        return EncodedPrompt(text=spanned.text, token_ids=reading.token_ids)
+        return EncodedPrompt(text=spanned.text, token_ids=encoded_text.token_ids)
     before, after = reader.frame if add else ([], [])
     token_ids = [*before, *_stretches(reader, spanned.text, own, control), *after]
     return EncodedPrompt(text=spanned.text, token_ids=token_ids, forged=forged)
@@ -175,7 +175,7 @@ def _refuse_unlike_neutral(
     reader: Reader,
     prompt: AbstractChatPrompt,
     opts: Mapping[str, Any] | None,
-    reading: Reading,
+    encoded_text: EncodedText,
     add: bool,
 ) -> None:
     """Let a prompt pass whose control tokens are those of the same prompt with neutral messages, and no other."""
@@ -185,11 +185,11 @@ def _refuse_unlike_neutral(
             return text
         return "".join(char if char.isspace() else _FILLER for char in text)
 
-    def control_ids(text: str, reading: Reading) -> list[int]:
-        return [token.token_id for token in reading.added if not _is_unknown(reader, token, text)]
+    def control_ids(text: str, encoded_text: EncodedText) -> list[int]:
+        return [token.token_id for token in encoded_text.added if not _is_unknown(reader, token, text)]
 
     text, plain = prompt_text(prompt, opts), prompt_text(prompt.with_texts(neutral), opts)
-    control, wanted = control_ids(text, reading), control_ids(plain, reader.read(plain, add))
+    control, wanted = control_ids(text, encoded_text), control_ids(plain, reader.read(plain, add))
     if control != wanted:
         raise ControlTokenError(
             f"{type(prompt).__name__} changes its messages, so a control token in one cannot be told from the format's: "

@@ -20,7 +20,8 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import ControlTokenError, EncodeError
-from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING, Reader, Reading
+from chatlab.lexicon import lexicon_pattern
+from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING, EncodedText, Reader
 from chatlab.prompts.control_tokens.slow_reader import SlowReader
 
 _TWINS = 8
@@ -52,10 +53,10 @@ class RustReader(Reader):
         ids: list[int] = self._encode(self._rust, text, add_special_tokens).ids
         return ids
 
-    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+    def read(self, text: str, add_special_tokens: bool = False) -> EncodedText:
         """The ids of ``text``, with those that could speak for the format."""
         encoding = self._encode(self._rust, text, add_special_tokens)
-        return self._reading(encoding.ids, lambda: encoding.offsets)
+        return self._encoded(encoding.ids, lambda: encoding.offsets)
 
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch`` from the twin; a renamed control token before it stands for ``after``."""
@@ -107,7 +108,7 @@ class SpanReader(Reader):
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         return ids
 
-    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+    def read(self, text: str, add_special_tokens: bool = False) -> EncodedText:
         """The ids of ``text``, with those that could speak for the format."""
         encoding = self._tokenizer.encode_spans(text, add_special_tokens=add_special_tokens)
         if encoding.spans is None:
@@ -115,15 +116,14 @@ class SpanReader(Reader):
                 f"{self.name} keeps no offsets, so control tokens in messages cannot be told from the format's: "
                 "load its fast version, or pass allow_control_tokens=True if every message is trusted"
             )
-        return self._reading(encoding.token_ids, lambda: encoding.spans)
+        return self._encoded(encoding.token_ids, lambda: encoding.spans)
 
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch``, cut inside each control token so that none is whole."""
         bare = self._tokenizer.change("prefix_never") or self._tokenizer
         ids: list[int] = []
         if control not in self._patterns:
-            contents = "|".join(re.escape(self.added[i]) for i in sorted(control))
-            self._patterns[control] = re.compile(f"(?={contents})" if contents else "(?!)")
+            self._patterns[control] = lexicon_pattern((self.added[i] for i in control), overlapping=True)
         for number, part in enumerate(_cut(stretch, self._patterns[control])):
             if number:
                 ids += bare.encode(part)

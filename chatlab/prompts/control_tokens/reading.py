@@ -21,7 +21,7 @@ class Token(NamedTuple):
     end: int
 
 
-class Reading(NamedTuple):
+class EncodedText(NamedTuple):
     """The ids of a text, and the tokens among them that are added tokens and stand in the text."""
 
     token_ids: list[int]
@@ -43,20 +43,20 @@ class Reader(ABC):
         """The ids of ``text``, as the tokenizer itself gives them."""
 
     @abstractmethod
-    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+    def read(self, text: str, add_special_tokens: bool = False) -> EncodedText:
         """The ids of ``text``, with those that could speak for the format."""
 
     @abstractmethod
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch`` with no control token in it, where it stands after the token ``after``."""
 
-    def _reading(self, token_ids: list[int], spans: Callable[[], Sequence[tuple[int, int]]]) -> Reading:
+    def _encoded(self, token_ids: list[int], spans: Callable[[], Sequence[tuple[int, int]]]) -> EncodedText:
         """Spans are fetched only when an added token is there, and kept only for those: both cost time."""
         added = self.added
         numbers = [number for number, token_id in enumerate(token_ids) if token_id in added]
         offsets = spans() if numbers else []
         tokens = (Token(token_ids[number], *offsets[number]) for number in numbers)
-        return Reading(token_ids, [token for token in tokens if token.end > token.start])
+        return EncodedText(token_ids, [token for token in tokens if token.end > token.start])
 
     @property
     def frame(self) -> tuple[list[int], list[int]]:

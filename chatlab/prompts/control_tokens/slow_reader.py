@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from chatlab.errors import ControlTokenError, EncodeError
-from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING, Reader, Reading, Token
+from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING, EncodedText, Reader, Token
 
 
 class SlowReader(Reader):
@@ -31,7 +31,7 @@ class SlowReader(Reader):
             raise EncodeError(f"{self.name} cannot encode the text: {error}") from error
         return list(self._slow(text, add_special_tokens=add_special_tokens)["input_ids"])
 
-    def read(self, text: str, add_special_tokens: bool = False) -> Reading:
+    def read(self, text: str, add_special_tokens: bool = False) -> EncodedText:
         """The ids of ``text``, with those that could speak for the format."""
         bare = self.encode(text)
         found = [Token(i, start, end) for start, end, i in self._parts(text) if i is not None and i in self.added]
@@ -42,7 +42,7 @@ class SlowReader(Reader):
                 "cannot be told from the format's: load its fast version, or pass allow_control_tokens=True if every "
                 "message is trusted"
             )
-        return Reading(self.encode(text, add_special_tokens=True) if add_special_tokens else bare, found)
+        return EncodedText(self.encode(text, add_special_tokens=True) if add_special_tokens else bare, found)
 
     def read_as_text(self, stretch: str, control: frozenset[int], after: int | None) -> list[int]:
         """The ids of ``stretch``, split at no control token; a part does not depend on what stands before it."""

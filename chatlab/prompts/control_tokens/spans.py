@@ -74,7 +74,7 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
 
 
 class _Marks:
-    """Puts unused private characters around each message, and finds the messages by them.
+    """Unused private characters put around each message, by which the messages are found again.
 
     Templates cut an answer at its thoughts (``</think>``) and show a part of it, so marks stand there too. Where an
     answer comes out in parts, what stands between its thoughts and the rest is the template's; every other tag is

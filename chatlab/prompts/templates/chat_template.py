@@ -15,7 +15,7 @@ from chatlab.prompts.base import KEY_OF, AbstractChatPrompt, ChatContent, RoleTy
 from chatlab.prompts.messages import ROLES, check_message, messages_of
 from chatlab.prompts.templates.sandbox import TemplateLimits, render, render_untrusted
 
-Change = Callable[[str, str], str]
+Rewrite = Callable[[str, str], str]
 
 # Templates compare the values of these keys with words of their own, so a mark in them would change the choice.
 _COMPARED = ("role", "type")
@@ -131,17 +131,17 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     def _with_system_prompt(self, contents: list[ChatContent]) -> list[ChatContent]:
         return contents
 
-    def with_texts(self, change: Change) -> Self:
+    def with_texts(self, rewrite: Rewrite) -> Self:
         """A copy in which every text from outside is changed: messages, their fields, tools and documents."""
-        twin = super().with_texts(change)
+        twin = super().with_texts(rewrite)
         looked_up = frozenset(_LOOKED_UP.findall(self.chat_template))
         twin._contents = [
-            replace(c, fields=_changed(c.fields, change, f"{c.role_name} message {c.message_id}", looked_up))
+            replace(c, fields=_changed(c.fields, rewrite, f"{c.role_name} message {c.message_id}", looked_up))
             for c in twin._contents
         ]
-        twin.tools = _changed(self.tools, change, "tool list", looked_up)
+        twin.tools = _changed(self.tools, rewrite, "tool list", looked_up)
         if "documents" in self.variables:
-            documents = _changed(self.variables["documents"], change, "documents", looked_up)
+            documents = _changed(self.variables["documents"], rewrite, "documents", looked_up)
             twin.variables = {**self.variables, "documents": documents}
         return twin
 
@@ -250,23 +250,23 @@ def _schema(tool: Mapping[str, Any] | Callable[..., Any]) -> dict[str, Any]:
     return schema
 
 
-def _changed(value: Any, change: Change, whose: str, looked_up: frozenset[str]) -> Any:
+def _changed(value: Any, rewrite: Rewrite, whose: str, looked_up: frozenset[str]) -> Any:
     """``value`` with every string in it changed, and every key that the template does not look up by its name."""
     if isinstance(value, str):
-        return change(value, whose)
+        return rewrite(value, whose)
     if isinstance(value, Mapping):
-        return dict(_changed_items(value, change, whose, looked_up))
+        return dict(_changed_items(value, rewrite, whose, looked_up))
     if isinstance(value, list | tuple):
-        return [_changed(item, change, whose, looked_up) for item in value]
+        return [_changed(item, rewrite, whose, looked_up) for item in value]
     return value
 
 
 def _changed_items(
-    items: Mapping[str, Any], change: Change, whose: str, looked_up: frozenset[str]
+    items: Mapping[str, Any], rewrite: Rewrite, whose: str, looked_up: frozenset[str]
 ) -> Iterator[tuple[str, Any]]:
     for key, item in items.items():
         if key in _COMPARED and item in _PLAIN_WORDS:
             yield key, item
         else:
             is_kept = key in looked_up or not isinstance(key, str)
-            yield key if is_kept else change(key, KEY_OF + whose), _changed(item, change, whose, looked_up)
+            yield key if is_kept else rewrite(key, KEY_OF + whose), _changed(item, rewrite, whose, looked_up)

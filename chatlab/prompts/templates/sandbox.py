@@ -1,4 +1,4 @@
-"""Renders chat templates: here for those we trust, in a child process with limits for those we do not.
+"""The rendering of chat templates: here for those we trust, in a child process with limits for those we do not.
 
 Both use the sandboxed Jinja environment of transformers. The sandbox stops a template from reaching Python's
 internals, but nothing in it stops ``{{ 'a' * 10**9 }}``: only a process that can be killed, and that may not

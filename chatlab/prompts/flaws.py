@@ -1,4 +1,4 @@
-"""The faults of a prompt that have a name because they are common and cost quality, and how each is seen."""
+"""The flaws of a prompt that have a name because they are common and cost quality, and how each is seen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatlab.prompts.control_tokens.reading import Reader
 from chatlab.prompts.dialogue import Dialogue
 
 
-class Fault(StrEnum):
+class FlawKind(StrEnum):
     """A difference that has a name because it is common and costs quality."""
 
     DOUBLE_BOS = "double BOS"
@@ -26,17 +26,17 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A fault, whose it is (``class`` or ``template``), and what was seen."""
+class Flaw:
+    """A kind, whose it is (``class`` or ``template``), and what was seen."""
 
-    fault: Fault
+    kind: FlawKind
     side: str
     detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """A prompt, and the shorter renders that its faults show in."""
+    """A prompt, and the shorter renders that its flaws show in."""
 
     text: str
     ids: list[int]
@@ -77,38 +77,38 @@ def _bos_id(tokenizer: Any) -> int | None:
     return bos if bos is not None else dict(getattr(tokenizer, "special_strs", {})).get("<s>")
 
 
-def faults_of(side: str, prompt: Rendered, dialogue: Dialogue) -> list[Finding]:
+def flaws_of(side: str, prompt: Rendered, dialogue: Dialogue) -> list[Flaw]:
     """What is wrong with a prompt on its own."""
-    faults = []
+    flaws = []
     bos = [prompt.bos_id, prompt.bos_id]
     if prompt.bos_id is not None and prompt.ids[:2] == bos:
-        faults.append(Finding(fault=Fault.DOUBLE_BOS, side=side, detail=f"the ids begin with {bos}"))
+        flaws.append(Flaw(kind=FlawKind.DOUBLE_BOS, side=side, detail=f"the ids begin with {bos}"))
     elif prompt.bos_id is not None and prompt.ids_with_special[:2] == bos:
         detail = "the text carries its BOS: with add_special_tokens=True, the default, there are two"
-        faults.append(Finding(fault=Fault.DOUBLE_BOS, side=side, detail=detail))
+        flaws.append(Flaw(kind=FlawKind.DOUBLE_BOS, side=side, detail=detail))
     if prompt.drops_system and dialogue.system and dialogue.system.strip():
         detail = f"{dialogue.system.strip()!r:.60} changes nothing in the prompt"
-        faults.append(Finding(fault=Fault.SYSTEM_DROPPED, side=side, detail=detail))
+        flaws.append(Flaw(kind=FlawKind.SYSTEM_DROPPED, side=side, detail=detail))
     if not prompt.text.startswith(prompt.earlier):
         offset = len(commonprefix([prompt.text, prompt.earlier]))
         detail = f"the first messages alone give other text from offset {offset}: {prompt.earlier[offset:]!r:.60}"
-        faults.append(Finding(fault=Fault.PREFIX_BROKEN, side=side, detail=detail))
-    return faults
+        flaws.append(Flaw(kind=FlawKind.PREFIX_BROKEN, side=side, detail=detail))
+    return flaws
 
 
-def relative_faults(ours: Rendered, theirs: Rendered) -> list[Finding]:
+def relative_flaws(ours: Rendered, theirs: Rendered) -> list[Flaw]:
     """What one side has and the other lacks."""
-    faults = []
+    flaws = []
     sides = (("class", ours, theirs), ("template", theirs, ours))
     for side, mine, other in sides:
         if mine.bos_id is not None and other.ids[:1] == [mine.bos_id] != mine.ids[:1]:
-            faults.append(Finding(fault=Fault.MISSING_BOS, side=side, detail="only the other side's ids begin with it"))
+            flaws.append(Flaw(kind=FlawKind.MISSING_BOS, side=side, detail="only the other side's ids begin with it"))
         opening = other.text.removeprefix(other.closed) if other.text.startswith(other.closed) else ""
         if opening.strip() and not mine.text.rstrip().endswith(opening.rstrip()):
             detail = f"the prompt does not end in {opening!r}"
-            faults.append(Finding(fault=Fault.MISSING_GENERATION_PROMPT, side=side, detail=detail))
+            flaws.append(Flaw(kind=FlawKind.MISSING_GENERATION_PROMPT, side=side, detail=detail))
         mine_end, other_end = (text[len(text.rstrip()) :] for text in (mine.text, other.text))
         if len(mine_end) > len(other_end):
             detail = f"the prompt ends in {mine_end!r}, the other in {other_end!r}"
-            faults.append(Finding(fault=Fault.TRAILING_SPACE, side=side, detail=detail))
-    return faults
+            flaws.append(Flaw(kind=FlawKind.TRAILING_SPACE, side=side, detail=detail))
+    return flaws
