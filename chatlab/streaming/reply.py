@@ -75,7 +75,7 @@ class StreamResult(Result):
     total_s: float
     """Seconds to the last token."""
     tokens_per_s: float | None
-    """Tokens after the first, by the time they took; ``None`` for fewer than two."""
+    """Tokens after the first, by the time they took; ``None`` for fewer than two, or where only text came."""
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data."""
@@ -196,7 +196,7 @@ class Reply:
 
     def result(self, *, prompt_len: int, seed: int | None, dropped_turns: int = 0) -> StreamResult:
         """The reply as a value, once it has ended."""
-        times = self._times
+        times, token_len = self._times, len(self.token_ids)
         took = times[-1] - times[0] if len(times) > 1 else 0.0
         asked = any(logprob is not None for logprob in self.logprobs)
         return StreamResult(
@@ -211,7 +211,8 @@ class Reply:
             seed=seed,
             ttft_s=times[0] if times else None,
             total_s=times[-1] if times else 0.0,
-            tokens_per_s=(len(times) - 1) / took if took > 0 else None,
+            # A server that sends text cuts it as it likes: its pieces are not tokens.
+            tokens_per_s=(token_len - 1) / took if took > 0 and token_len == len(times) else None,
         )
 
     def _decode(self, token_ids: list[int]) -> str:

@@ -57,6 +57,7 @@ class LiveText:
         self.error = ""
         self.seconds: float | None = None
         self.token_len = 0
+        """Token ids that came; a fragment is text, and nobody knows of how many."""
         self._pending: list[str | Delta] = []
         self._read: list[str | Delta] = []
         self._text = ""
@@ -166,7 +167,7 @@ class LiveText:
             self._read += new
             text = "".join([item if isinstance(item, str) else item.text for item in new])
             self._text += text.encode("utf-8", "replace").decode()  # no wire carries a lone surrogate
-            self.token_len += sum(1 if isinstance(item, str) else len(item.token_ids) for item in new)
+            self.token_len += sum(len(item.token_ids) for item in new if not isinstance(item, str))
 
     def _held(self) -> tuple[str, str]:
         last = self._step(self._read[-1]) if self._read else None

@@ -51,6 +51,11 @@ class SavedText(Result):
         )
 
     @property
+    def token_len(self) -> int:
+        """Tokens that came; the last step often is none, but the end of what was held back."""
+        return sum(step.token_id is not None for step in self.steps)
+
+    @property
     def why(self) -> str:
         """Why it ended, in words."""
         words = "streaming" if self.finish_reason is None else WHY.get(self.finish_reason, self.finish_reason)
@@ -119,15 +124,15 @@ class Transcript(Result):
         """Return one row a message: ``role``, ``text``, ``finish_reason``, ``tokens``."""
         import pandas as pd
 
-        rows = [(m.role, m.text, m.finish_reason, len(m.steps)) for m in self.messages]
+        rows = [(m.role, m.text, m.finish_reason, m.token_len) for m in self.messages]
         return pd.DataFrame(rows, columns=["role", "text", "finish_reason", "tokens"])
 
     def figure(self) -> Drawing:
         """Draw how long each message is."""
         from chatlab.plots import plot_messages
 
-        tokens = [sum(step.token_id is not None for step in m.steps) for m in self.messages]
-        return plot_messages([m.role for m in self.messages], [len(m.text) for m in self.messages], tokens)
+        texts = [(m.role, len(m.text), m.token_len) for m in self.messages]
+        return plot_messages(*zip(*texts, strict=True)) if texts else plot_messages([], [], [])
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self.messages)) or "an empty transcript"

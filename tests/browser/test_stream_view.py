@@ -36,7 +36,9 @@ def test_the_text_of_the_page_is_the_text_of_the_kernel(bare: Callable[..., Bare
     one.widget.finish("eos")
     one.exchange()
     assert one.text() == "".join(STORY)
-    assert one.page.text_content(".cl-status").startswith("done, 7 tokens")
+    status = one.page.text_content(".cl-status")
+    assert status.startswith("done")
+    assert "tokens" not in status  # fragments came: nobody knows of how many tokens
 
 
 @pytest.mark.parametrize("lost", range(6))

@@ -50,6 +50,16 @@ def test_two_turns_share_one_history(sent: list[Any]) -> None:
     assert chat.transcript.to_frame()["text"].tolist() == ["first", "One.", "second", "Two."]
 
 
+def test_a_transcript_counts_token_ids_not_steps(sent: list[Any]) -> None:
+    """The last step of a reply carries no token: it says why the reply ended, and gives what was held back."""
+    chat = panel("One.", "Two, held <")
+    replies = [chat.ask_sync(question, view=False) for question in ("first", "second")]
+    counts = chat.transcript.to_frame()["tokens"].tolist()
+    assert counts == [0, len(replies[0].result.token_ids), 0, len(replies[1].result.token_ids)] == [0, 4, 0, 11]
+    (axes,) = chat.transcript.figure().axes
+    assert [text.get_text() for text in axes.texts if text.get_text()] == ["4 tokens", "11 tokens"]
+
+
 def test_an_engine_with_a_template_needs_no_prompt_class(sent: list[Any]) -> None:
     engine = ScriptedEngine(["One.", "Two."], Templated())
     chat = ChatPanel(engine, system_prompt="Brief")

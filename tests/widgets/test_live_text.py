@@ -138,7 +138,7 @@ def test_what_is_put_while_a_message_is_made_belongs_to_the_next_one(kind: str, 
     monkeypatch.setattr(LiveText, "_held", held_while_more_comes)
     text.put("early")
     first = getattr(text, kind)(with_steps=with_steps)
-    assert (first["text"], first["tokens"]) == ("early", 1)
+    assert (first["text"], first["tokens"]) == ("early", 0)  # a fragment is no token
     assert [step.text for step in first["steps"]] == ["early"] * with_steps
     second = text.delta(with_steps=with_steps)
     assert (second["start"], second["text"][:4], second["steps_start"]) == (5, "late", 1)
