@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 from chatlab import render
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
 from chatlab.echo.trace import EDIT_CAP, EchoTrace, trace_echo
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.errors import PromptError
+from chatlab.prompts.base import AbstractChatPrompt, RoleType
+from chatlab.prompts.messages import prompt_of_messages
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.results import Result
+from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import as_tokenizer
 from chatlab.widgets.arguments import check, token_ids
+from chatlab.widgets.engine_chat import EngineChat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,12 +83,14 @@ class EchoView(Result):
 
         Args:
             tokenizer: whatever ``trace_echo`` takes.
-            prompt: a text, or a prompt class, whose own rule for the length of the echo then takes part.
+            prompt: a text, or the history in a prompt class, whose own rule for the length of the echo then takes
+                part. A history that ends in an answer stands for the prompt that was answered.
             reply: the output ids; or a text, which is encoded by itself.
             options: of ``trace_echo``.
 
         Raises:
             EncodeError: the prompt is not text a tokenizer can take.
+            PromptError: the history has no prompt class, and the tokenizer no chat template.
             TokenIdError: an id of ``reply`` is outside the vocabulary.
             TokenizerLoadError: ``tokenizer`` is none.
             ViewError: ``reply`` is neither text nor a list of token ids.
@@ -91,8 +98,8 @@ class EchoView(Result):
         reader = as_tokenizer(tokenizer)
         need = "a text or a flat list of token ids"
         output_ids = reader.encode(reply) if isinstance(reply, str) else token_ids("reply", reply, need)
-        trace = trace_echo(reader, prompt, **options)
-        chat = prompt if isinstance(prompt, AbstractChatPrompt) else None
+        chat = _asked(prompt, reader) if isinstance(prompt, AbstractChatPrompt) else None
+        trace = trace_echo(reader, chat or prompt, **options)
         return cls(trace, make_case(reader, trace.token_ids, output_ids, prompt_text=trace.prompt, prompt=chat))
 
     def figure(self) -> Drawing:
@@ -167,6 +174,26 @@ def difference(before: str, after: str) -> Iterator[render.Part]:
         ("same", before[len(before) - end :]),
     )
     yield from (render.Part(kind, text) for kind, text in pieces if text)
+
+
+def _asked(prompt: AbstractChatPrompt, tokenizer: Tokenizer) -> AbstractChatPrompt:
+    """Return the prompt whose last question waits for its reply, as a model is asked."""
+    history = prompt.get_history()
+    if history and history[-1].message is not None:
+        prompt = prompt.copy()
+        if history[-1].role_type is RoleType.RESPONDER:
+            prompt.remove_last_message()
+        prompt.add_responder_msg(None)
+    return _in_template(prompt, tokenizer) if isinstance(prompt, EngineChat) else prompt
+
+
+def _in_template(chat: EngineChat, tokenizer: Tokenizer) -> AbstractChatPrompt:
+    if not getattr(tokenizer.wrapped, "chat_template", None):
+        raise PromptError(
+            f"this chat is in its engine's own format, and {tokenizer.name} has no chat template: give a prompt class, "
+            "or the tokenizer of the engine's model"
+        )
+    return prompt_of_messages(chat.messages(), lambda: ChatTemplatePrompt(tokenizer.wrapped))
 
 
 def _cuts(case: CutCase) -> Iterator[Cut]:

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from chatlab import ChatPromptMetaLlamaLlama2Chat, load_tokenizer, trace_echo
+from chatlab import ChatPanel, ChatPromptMetaLlamaLlama2Chat, load_tokenizer, trace_echo
 from chatlab.echo.cut import STRATEGIES
+from chatlab.echo.replies import Continuations
 from chatlab.embedded import tokenizer_path
+from chatlab.errors import PromptError
+from chatlab.prompts.formats.registry import prompt_class
+from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.widgets.echo_view import EchoView, difference
 
 
@@ -81,8 +85,6 @@ def test_the_figure_has_one_mark_an_edit(view: EchoView) -> None:
 
 
 def test_an_exact_echo_draws_an_empty_figure_and_no_table() -> None:
-    from chatlab.testing import CodePointTokenizer
-
     view = EchoView(trace_echo(CodePointTokenizer(), "abc"))
     view.figure().canvas.draw()
     assert "<table>" not in view.html()
@@ -97,3 +99,54 @@ def test_a_saved_page_is_whole(view: EchoView, tmp_path: Path) -> None:
 def test_the_frame_is_the_traces(view: EchoView) -> None:
     frame: Any = view.to_frame()
     assert len(frame) == len(view.trace.edits)
+
+
+QUESTIONS = ("Where is Tokyo?", "東京は?")
+
+
+@pytest.mark.parametrize("name", ["llama2", "llama2-meta", "chatml", "gemma", "vicuna"])
+@pytest.mark.parametrize("turns", [1, 2])
+def test_a_history_that_ends_in_an_answer_stands_for_the_prompt_that_was_answered(name: str, turns: int) -> None:
+    """A chat keeps its answers; the prompt of the last one is what the model was asked, not what it is asked next."""
+    tokenizer, engine = (
+        load_tokenizer(tokenizer_path("llama2-style/legacy")),
+        ScriptedEngine(["In Japan.", "日本です。"]),
+    )
+    chat = ChatPanel(engine, prompt_class(name)())
+    for question in QUESTIONS[:turns]:
+        chat.ask_sync(question, view=False)
+    answered = chat.prompt.to_dict()
+    view = EchoView.of_reply(tokenizer, chat.prompt, "はい。")
+    assert view.trace.prompt == "".join(map(chr, engine.prompts[-1]))
+    assert chat.prompt.to_dict() == answered
+
+
+@pytest.mark.parametrize("name", ["llama2", "chatml", "gemma", "vicuna"])
+def test_a_question_without_an_answer_opens_its_reply(name: str) -> None:
+    asked, opened = prompt_class(name)(), prompt_class(name)()
+    for prompt in (asked, opened):
+        prompt.add_requester_msg("Who?")
+    opened.add_responder_msg(None)
+    assert EchoView.of_reply(CodePointTokenizer(), asked, "I.").trace.prompt == opened.create_prompt()
+
+
+def test_the_rule_of_the_class_counts_the_turns_of_that_prompt() -> None:
+    prompt = ChatPromptMetaLlamaLlama2Chat()
+    for question in QUESTIONS:
+        prompt.add_requester_msg(question)
+        prompt.add_responder_msg("はい。")
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+    (reply_ids,) = Continuations(tokenizer).encode(["日本"])
+    cuts = EchoView.of_reply(tokenizer, prompt, reply_ids).cuts_frame()
+    rule = cuts.set_index("strategy").loc["prompt_class_rule"]
+    assert (rule.effect, rule.effect_len) == ("eats", 1)
+
+
+def test_a_chat_in_the_engines_own_format_is_traced_in_the_tokenizers_template() -> None:
+    """The history of a panel without a prompt class has no text of its own."""
+    tokenizer = load_tokenizer(tokenizer_path("llama2-style/legacy"))
+    chat = ChatPanel(ScriptedEngine("Yes.", tokenizer))
+    chat.ask_sync("Is it?", view=False)
+    assert EchoView.of_reply(tokenizer, chat.prompt, "No.").trace.prompt == "<s>[INST] Is it? [/INST] "
+    with pytest.raises(PromptError, match="has no chat template: give a prompt class, or the tokenizer"):
+        EchoView.of_reply(CodePointTokenizer(), chat.prompt, "No.")
