@@ -34,7 +34,7 @@ class CutCase(NamedTuple):
     output_text: str
     """The output ids, decoded alone."""
     exact_text: str
-    """The output ids through a detokenizer that knows the prompt ids."""
+    """The output ids through a detokenizer that knows the prompt ids, cleaned up where ``decode`` cleans up."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,8 +175,21 @@ def make_case(
         echo=tokenizer.decode(prompt_ids),
         text=tokenizer.decode([*prompt_ids, *output_ids]),
         output_text=tokenizer.decode(output_ids),
-        exact_text=cut_exactly(tokenizer, prompt_ids, output_ids),
+        exact_text=as_decoded(tokenizer, cut_exactly(tokenizer, prompt_ids, output_ids)),
     )
+
+
+def cleans_up(tokenizer: Tokenizer) -> bool:
+    """Tell whether ``decode`` rewrites its text afterwards (``clean_up_tokenization_spaces``), as no stream can."""
+    return tokenizer.change("clean_up_off") is not None
+
+
+def as_decoded(tokenizer: Tokenizer, text: str) -> str:
+    """Return a streamed text as ``decode`` would show it: one ruler for every way of cutting."""
+    if not cleans_up(tokenizer):
+        return text
+    clean_up = getattr(tokenizer, "clean_up", None) or tokenizer.wrapped.clean_up_tokenization
+    return str(clean_up(text))
 
 
 def cut_exactly(tokenizer: Tokenizer, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> str:

@@ -8,7 +8,17 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from chatlab.echo.cut import EFFECTS, STRATEGIES, CutCase, CutStrategy, cut_exactly, first_difference, judge
+from chatlab.echo.cut import (
+    EFFECTS,
+    STRATEGIES,
+    CutCase,
+    CutStrategy,
+    as_decoded,
+    cleans_up,
+    cut_exactly,
+    first_difference,
+    judge,
+)
 from chatlab.echo.edits import Cause
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carries_space
 from chatlab.echo.trace import trace_echo
@@ -125,6 +135,7 @@ def iter_drift(
     chosen = chosen_strategies(strategies)
     experiment = _Experiment(reader, prompt_class, replies, reply_start, on_bad)
     constants = {"tokenizer": reader.name, "loader": reader.loader, "versions": versions_text(reader.versions)}
+    constants["clean_up"] = "on" if cleans_up(reader) else "off"
     dialogues = _readable(dialogues, on_bad)
     stream = iter(dialogues)
     batch_len = BATCH_LEN if replies == "dataset" else MODEL_BATCH_LEN
@@ -261,7 +272,7 @@ class _Experiment:
                 echo=echoes[number],
                 text=texts[number],
                 output_text=alone[number],
-                exact_text=cut_exactly(tokenizer, prompt_ids[number], output),
+                exact_text=as_decoded(tokenizer, cut_exactly(tokenizer, prompt_ids[number], output)),
             )
             turns.append(
                 _Turn(

@@ -12,11 +12,12 @@ import pytest
 from chatlab.echo.cut import STRATEGIES
 from chatlab.echo.edits import Cause
 from chatlab.echo.experiment import BATCH_LEN, concat_frames, iter_drift, measure_drift
-from chatlab.embedded import dialogues_path, tokenizer_path
+from chatlab.embedded import dialogues_path, tokenizer_names, tokenizer_path
 from chatlab.errors import ChatlabError, DialogueError, PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.dialogue import Dialogue, Turn, read_dialogues
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.formats.registry import prompt_class
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
@@ -46,6 +47,16 @@ def test_there_is_one_row_a_dialogue_turn_and_strategy(frame: pd.DataFrame, dial
 
 def test_the_exact_cut_is_never_wrong(frame: pd.DataFrame) -> None:
     assert not frame.loc[frame.strategy == "exact", "wrong"].any()
+
+
+@pytest.mark.parametrize("name", tokenizer_names())
+@pytest.mark.parametrize("format_name", ["llama2", "chatml", "vicuna"])
+def test_truth_and_cuts_have_one_ruler(name: str, format_name: str, dialogues: list[Dialogue]) -> None:
+    """The two cuts that are right by their making are right on every tokenizer, with and without clean-up."""
+    tokenizer, strategies = load_tokenizer(tokenizer_path(name)), ["exact", "decoded_prompt_len"]
+    table = measure_drift(dialogues[::40], prompt_class(format_name), tokenizer, strategies=strategies)
+    assert not table.wrong.any()
+    assert set(table.clean_up) == {"on" if name == "wordpiece" else "off"}
 
 
 def test_drift_is_one_character_a_turn(frame: pd.DataFrame) -> None:
