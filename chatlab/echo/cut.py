@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.base import AbstractChatPrompt, custom_skip_echo_len
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.tokenizers.interface import Tokenizer
 
@@ -171,7 +171,7 @@ def make_case(
     return CutCase(
         prompt_text=prompt_text,
         plain_text=plain_text,
-        custom_skip_len=prompt.get_custom_skip_echo_len(skip_len) if prompt is not None else skip_len,
+        custom_skip_len=custom_skip_echo_len(prompt, skip_len) if prompt is not None else skip_len,
         echo=tokenizer.decode(prompt_ids),
         text=tokenizer.decode([*prompt_ids, *output_ids]),
         output_text=tokenizer.decode(output_ids),

@@ -24,7 +24,7 @@ from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carr
 from chatlab.echo.trace import trace_echo
 from chatlab.errors import ChatlabError, DialogueError, EncodeError, TemplateError
 from chatlab.progress.meter import Meter, Reporter, length_of
-from chatlab.prompts.base import AbstractChatPrompt, prompt_text
+from chatlab.prompts.base import AbstractChatPrompt, custom_skip_echo_len, prompt_text
 from chatlab.prompts.dialogue import Dialogue, new_prompt, prompts_of, read_dialogues
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
@@ -247,7 +247,7 @@ class _Experiment:
                     number=number,
                     text=text,
                     plain_text=plain_text,
-                    custom_skip_len=prompt.get_custom_skip_echo_len(len(plain_text)),
+                    custom_skip_len=custom_skip_echo_len(prompt, len(plain_text)),
                     reply=reply,
                     replier=replier,
                 )

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from chatlab.errors import SamplingError
 
-PenaltyMethod = Literal["multiplicative", "additive"]
+PenaltyMethod = Literal["multiplicative", "additive", "subtractive"]
 
 MAX_SEED = 2**63 - 1
 
@@ -45,7 +45,8 @@ class SamplingParams:
     repetition_penalty: float | None = None
     """Weaken every token that the prompt or the reply holds already; ``None`` does not."""
     repetition_penalty_method: PenaltyMethod = "multiplicative"
-    """``multiplicative`` scales the logit away from the token (1 = off), ``additive`` subtracts (0 = off)."""
+    """``multiplicative`` scales the logit away from the token (1 = off), ``additive`` subtracts (0 = off).
+    ``subtractive`` is ChatStream's word for ``additive``, and is kept as that."""
     stop: tuple[str, ...] = ()
     """Texts that end the reply; searched in the reply's raw text, never in the prompt, and not shown."""
     stop_ids: tuple[int, ...] = ()
@@ -106,7 +107,9 @@ class SamplingParams:
 
     def _check_penalty(self) -> None:
         penalty, method = self.repetition_penalty, self.repetition_penalty_method
-        if method not in ("multiplicative", "additive"):
+        if method == "subtractive":
+            object.__setattr__(self, "repetition_penalty_method", "additive")
+        elif method not in ("multiplicative", "additive"):
             raise SamplingError(f"repetition_penalty_method must be 'multiplicative' or 'additive', not {method!r}")
         if penalty is None:
             return

@@ -19,6 +19,9 @@ _CALLS = ("tool_calls", "function_call")
 """Fields that say something to the model; a prompt class that has no place for them must not lose them."""
 
 
+_CHILD = "child_message"
+
+
 def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The OpenAI-style messages of a prompt, its plain system text first; an open reply is left out.
 
@@ -34,7 +37,7 @@ def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
     for content in prompt.get_history(opts):
         if content.message is not None:
             role = "user" if content.role_type is RoleType.REQUESTER else "assistant"
-            message = {"role": role, "content": content.message, **content.fields}
+            message = {"role": role, "content": content.message, _CHILD: content.child_message, **content.fields}
             messages.append({key: value for key, value in message.items() if value is not None})
     return messages
 
@@ -64,7 +67,8 @@ def prompt_of_messages(
         elif add_message:
             add_message(message)
         elif role == "user":
-            prompt.add_requester_msg(content or "")
+            child = {_CHILD: message[_CHILD]} if message.get(_CHILD) is not None else {}
+            prompt.add_requester_msg(content or "", **child)
         elif role == "assistant" and (call := next((k for k in _CALLS if message.get(k)), None)):
             raise PromptError(
                 f"message {number + 1} has {call}, which {type(prompt).__name__} has no place for: "

@@ -45,7 +45,7 @@ class AskedPrompt:
         stops: object = None
         replacements = None
         if isinstance(prompt, AbstractChatPrompt):
-            stops, replacements = prompt.get_stop_strs(), prompt.get_replacement_when_output()
+            stops, replacements = prompt.get_all_stop_strs(), prompt.get_replacement_when_output()
         if isinstance(stops, str):  # it would be taken for a list of its characters
             raise MessageTypeError(f"{type(prompt).__name__}.get_stop_strs must return a list: write [{stops!r}]")
         return cls(

@@ -140,6 +140,12 @@ def test_draws_of_a_running_engine_follow_the_model(engine, monkeypatch) -> None
     assert chi_square_tail(counts, torch.softmax(logits[0], dim=-1)) > 1e-4
 
 
+def test_chatstreams_word_for_the_additive_penalty_is_understood() -> None:
+    ported = SamplingParams(repetition_penalty=0.0, repetition_penalty_method="subtractive")
+    assert ported == SamplingParams(repetition_penalty=0.0, repetition_penalty_method="additive")
+    assert SamplingParams.from_dict(ported.to_dict()) == ported
+
+
 def test_additive_penalty_subtracts_once_for_each_token_seen() -> None:
     scores = torch.tensor([[1.0, 2.0, -3.0, 0.5]])
     assert AdditiveRepetitionPenalty(0.5)(torch.tensor([[1, 2, 1]]), scores).tolist() == [[1.0, 1.5, -3.5, 0.5]]

@@ -126,10 +126,10 @@ def test_single_turn_mode_without_its_last_message_shows_no_earlier_turn():
     prompt.add_requester_msg("Who?")
     whole = prompt.get_skip_len()
     prompt.set_prompt_ttl(PromptTTL.SINGLE_TURN)
-    assert prompt.get_history({"omit_last_message": True}) == []
+    assert [c.message for c in prompt.get_history({"omit_last_message": True})] == [None]
     assert prompt.get_skip_len(omit_last_message=True) <= prompt.get_skip_len() < whole
     prompt.add_responder_msg(None)
-    assert [c.message for c in prompt.get_history({"omit_last_message": True})] == ["Who?"]
+    assert [c.message for c in prompt.get_history({"omit_last_message": True})] == ["Who?", None]
 
 
 def test_no_format_needs_a_message_where_the_last_one_is_left_out():
@@ -191,11 +191,11 @@ def test_the_last_message_can_be_cleared_or_removed():
 @pytest.mark.parametrize("bad", [None, 3, b"bytes", ["a"], True, {"content": "a"}])
 def test_a_message_that_is_not_a_str_is_a_typed_error(bad):
     prompt = asked("a", None)
-    with pytest.raises(MessageTypeError, match="must be a str"):
-        prompt.add_requester_msg(bad)
     with pytest.raises(MessageTypeError):
         prompt.set_responder_last_msg(bad)
     if bad is not None:
+        with pytest.raises(MessageTypeError, match="must be a str"):
+            prompt.add_requester_msg(bad)
         with pytest.raises(TypeError):
             prompt.add_responder_msg(bad)
     for setter in (prompt.set_system, prompt.set_requester, prompt.set_responder):
@@ -236,9 +236,9 @@ def test_skip_len_counts_the_prompt_without_special_tokens():
     prompt = asked("Hi", "Yes.", "Who?", None, prompt_class=ChatPromptMetaLlamaLlama2Chat)
     prompt.set_system_prompt(None)
     text = "[INST] Hi [/INST] Yes. [INST] Who? [/INST] "
-    assert prompt.get_skip_len() == len(text)
+    assert prompt.get_skip_len() == len(text) + 2
     prompt.set_tokenizer(FakeTransformersTokenizer())
-    assert prompt.get_skip_len() == len("[INST] Hi  Yes. </s>[INST] Who?  ")
+    assert prompt.get_skip_len() == len("[INST] Hi  Yes. </s>[INST] Who?  ") + 2
 
 
 def test_skip_len_asks_a_raw_tokenizer_too():
@@ -261,10 +261,11 @@ def test_skip_len_knows_the_special_tokens_of_a_loaded_tokenizer():
     assert prompt.get_skip_len() == len("<human>: Hi\n")
 
 
-def test_skip_len_can_leave_the_last_message_out():
+def test_skip_len_can_leave_the_last_text_out_and_keeps_who_speaks():
     prompt = asked("Hi", None)
-    assert prompt.get_skip_len() == len("<human>: Hi\n<bot>:")
-    assert prompt.get_skip_len(omit_last_message=True) == len("<human>: Hi\n")
+    assert prompt.get_skip_len() == prompt.get_skip_len(omit_last_message=True) == len("<human>: Hi\n<bot>:")
+    prompt.set_responder_last_msg("Hello!")
+    assert prompt.get_skip_len(omit_last_message=True) == len("<human>: Hi\n<bot>:")
     assert prompt.get_custom_skip_echo_len(7) == 7
 
 
@@ -319,9 +320,10 @@ def test_data_of_another_class_or_broken_data_are_a_typed_error():
         {"chat_mode": "yes"},
         {"next_message_id": "4"},
         {"contents": [{"message": 5}]},
-        {"contents": [{"message": None}]},
+        {"contents": [{"child_message": 5}]},
+        {"prefix_as_stop_str": "yes"},
         {"contents": [{"role_name": 5}]},
-        {"contents": [{"message_id": "1"}]},
+        {"contents": [{"message_id": 1.5}]},
         {"contents": 5},
     ],
 )

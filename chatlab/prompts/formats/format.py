@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from chatlab.errors import PromptError
 from chatlab.prompts.base import AbstractChatPrompt, ChatContent, PromptTTL, RoleType
 
 Wrap = tuple[str, str]
@@ -26,6 +27,8 @@ class PromptFormat:
     """Model ids that read this format; ``*`` stands for any text."""
     user: Wrap
     assistant: Wrap
+    child: Wrap | None = None
+    """What stands around a context that belongs to a question, behind it; None where the format has no place for one."""
     reply_open: str = ""
     """What opens the reply: the format's generation prompt."""
     head: str = ""
@@ -84,9 +87,28 @@ class FormatPrompt(AbstractChatPrompt):
         else:
             super().set_system(system)
 
+    def add_requester_msg(self, message: str | None, child_message: str | None = None) -> int:
+        """Append a message of the one who asks, and return its message id; arguments as in ``ChatHistory``.
+
+        Raises:
+            MessageTypeError: a text is no ``str``.
+            PromptError: the format has no place for a child message.
+        """
+        if child_message is not None and self.format.child is None:
+            raise PromptError(f"{self.format.name} has no place for a child message: write it into the message")
+        return super().add_requester_msg(message, child_message)
+
+    def get_prefix_stop_str(self) -> str:
+        """What the format writes before a question, with the requester's name as it is now."""
+        return self._named(self.format.user[0]).strip()
+
     def get_stop_strs(self) -> list[str] | None:
         """Texts at which a reply ends, with the role names as they are now."""
-        return [self._named(text) for text in self.format.stop_strs] if self.chat_mode else None
+        stops = [self._named(text) for text in self.format.stop_strs] if self.chat_mode else None
+        if stops and self.prefix_as_stop_str is False:
+            before = self._named(self.format.user[0])
+            stops = [stop for stop in stops if not (stop.strip() and before.startswith(stop.lstrip()))]
+        return stops
 
     def get_replacement_when_input(self) -> list[tuple[str, str]] | None:
         """The format's own newline, where it has one."""
@@ -112,8 +134,11 @@ class FormatPrompt(AbstractChatPrompt):
             if content.message is not None:
                 before, after = named[content.role_type]
                 parts += [before, self._shown(content, bearer), after]
+            if content.child_message is not None and form.child is not None:
+                parts += [form.child[0], self._trimmed(content.child_message), form.child[1]]
         if contents and contents[-1].message is None:
-            parts.append(self._named(form.reply_open))
+            replies = contents[-1].role_type is RoleType.RESPONDER
+            parts.append(self._named(form.reply_open if replies else form.user[0].rstrip(" ")))
         return "".join(parts)
 
     def _bearer(self, contents: list[ChatContent]) -> ChatContent | None:

@@ -13,6 +13,7 @@ _STABLELM = PromptFormat(
     name="japanese-stablelm-instruct-alpha",
     models=("stabilityai/japanese-stablelm-instruct-alpha-7b",),
     user=("### 指示: \n", "\n\n"),
+    child=("### 入力: \n", "\n\n"),
     assistant=("### 応答: \n", "\n\n"),
     reply_open="### 応答: ",
     system_place="block",
@@ -83,6 +84,7 @@ class ChatPromptWeblab10b(FormatPrompt):
         name="weblab-10b",
         models=_WEBLAB_MODELS,
         user=("### 指示:\n", "\n\n"),
+        child=None,
         assistant=("### 応答:\n", "\n\n"),
         reply_open="### 応答:",
         preamble="以下は、タスクを説明する指示です。要求を適切に満たす応答を書きなさい。\n\n",
@@ -105,6 +107,7 @@ class ChatPromptDollyV2(FormatPrompt):
     format = replace(
         _DOLLY,
         name="dolly-v2",
+        child=("Input:\n", "\n\n"),
         preamble=f"{_ENGLISH}\n\n",
         default_system=None,
         system_place="first_user",
