@@ -158,6 +158,9 @@ class GenerationError(EngineError):
 class RemoteError(EngineError):
     """A server refused a request, failed, or broke off."""
 
+    status: int | None = None
+    """The HTTP status of a refusal; ``None`` where it was none."""
+
 
 class RemoteBusy(RemoteError):
     """A server is full."""

@@ -40,7 +40,7 @@ OWNERS = {
         "engines.load",
         "testing.models",
     },
-    "httpx2": {"engines.remote"},
+    "httpx2": {"engines.transport.connection"},
     "fastapi": {"server"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sys
 import threading
-import time
-import weakref
+import warnings
 from collections.abc import Coroutine, Sequence
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx2
-
+from chatlab.engines.dialects.asked import Asked
+from chatlab.engines.dialects.bodies import completion_body, full_probe, text_probe
 from chatlab.engines.dialects.capabilities import Capabilities
-from chatlab.engines.dialects.completions import CompletionReader, completion_body, full_probe, text_probe
-from chatlab.engines.dialects.server_text import server_text, text_of_stop
-from chatlab.engines.engine import Emitter, Engine, TokenStream, check_prompt, pick_seed
+from chatlab.engines.dialects.completions import CompletionReader
+from chatlab.engines.dialects.facts import ServerFacts, facts_of, tokenize_body, tokenized
+from chatlab.engines.dialects.heeded import SamplingWarning, lacking, untold
+from chatlab.engines.dialects.server_text import server_text, text_of_stop, warn_of_other_reading
+from chatlab.engines.engine import Emitter, Engine, TokenStream, as_engine_error, check_prompt, pick_seed
 from chatlab.engines.sampling import SamplingParams
 from chatlab.engines.scripted import CodePointTokenizer
-from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
+from chatlab.engines.transport.address import roots, server_address
+from chatlab.engines.transport.connection import Connection
+from chatlab.engines.transport.limits import RemoteLimits
+from chatlab.engines.transport.secrets import Secret
+from chatlab.errors import EngineClosed, EngineError, RemoteBusy, RemoteError, RemoteLacks
 from chatlab.tokenizers.load import as_tokenizer
 
-MAX_EVENT_BYTES = 1_000_000
-MAX_WAIT_S = 30.0
+_PROBE_TEXT = "Hello, how are you today?"
 
 
 class RemoteEngine(Engine):
@@ -44,9 +44,13 @@ class RemoteEngine(Engine):
     a control token there, against law L8: a :class:`chatlab.engines.dialects.server_text.ServerTextWarning` names it. The reply
     is the text as the server decodes it: transformers serve leaves out a blank that leads one.
 
-    Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``. A busy server is
-    asked again, as it wishes, only while no token has come. Proxies of the environment are not used and redirects
-    not followed. Close it, or let it go: its thread and connections end with it.
+    Nothing is ever cut short in silence: a stream without its mark of an end raises ``RemoteCut``, and one that gives
+    more than was asked for, or more than ``limits`` allow, a ``RemoteError``. A busy server is asked again, as it
+    wishes, only while no token has come. What the server says of the prompt (its ids, its count of them) is held
+    against the ids here. The sampling in force is the one asked for: every parameter that the server was seen to heed
+    is sent, with its off value too; a :class:`chatlab.engines.dialects.heeded.SamplingWarning` says, once, where a
+    default of :class:`SamplingParams` cannot be sent. Proxies of the environment are not used and redirects not
+    followed. Close it, or let it go: its thread and connections end with it.
     """
 
     def __init__(
@@ -58,51 +62,54 @@ class RemoteEngine(Engine):
         api_key: str | None = None,
         timeout: float = 60.0,
         retries: int = 2,
+        limits: RemoteLimits | None = None,
         transport: Any = None,
     ) -> None:
         """Connect and probe.
 
         Args:
-            base_url: such as ``http://127.0.0.1:8000/v1``; only ``http`` and ``https``.
+            base_url: such as ``http://127.0.0.1:8000/v1``; only ``http`` and ``https``, and ``/v1`` may be left out.
             model: the model's name on the server.
             tokenizer: the model's tokenizer; without one the prompt goes as text and ids are characters.
-            api_key: sent as bearer token; never shown in messages.
-            timeout: seconds without a byte after which the server counts as gone.
+            api_key: sent as bearer token; never shown in messages, also where a server sends it back.
+            timeout: seconds without a piece of the reply after which the server counts as gone; comments that only
+                keep the line open are no piece.
             retries: how often a busy or failing server is asked again before the first token.
+            limits: the most that is taken of one answer, in seconds and bytes.
             transport: of ``httpx2``, for tests.
 
         Raises:
-            RemoteError: the address is malformed, or nothing there answers like a completions server.
+            RemoteError: the address or the key is malformed, or nothing there answers like a completions server.
+            RemoteLacks: the server speaks chat completions only.
         """
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise RemoteError(f"base_url must be http(s)://host[:port]/v1, without a user in it, not {base_url!r}")
+        if not isinstance(model, str) or not model:
+            raise RemoteError(f"model must be the model's name on the server, not {model!r:.100}")
+        address = server_address(base_url)
+        key = None if api_key is None else Secret(api_key)
         self.model = model
         self.tokenizer = CodePointTokenizer() if tokenizer is None else as_tokenizer(tokenizer)
         self._knows_ids = tokenizer is not None
-        self._url = base_url.rstrip("/") + "/completions"
-        self._retries = retries
-        self._client_options = {
-            "headers": {"Authorization": f"Bearer {api_key}"} if api_key else {},
-            "timeout": httpx2.Timeout(timeout, connect=min(timeout, 10.0)),
-            "trust_env": False,
-            "follow_redirects": False,
-            "transport": transport,
-        }
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._told = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=_serve, args=[self._loop], name="chatlab-remote-engine", daemon=True)
-        self._thread.start()
+        self._connection = Connection(
+            key=key, timeout=timeout, retries=retries, limits=limits or RemoteLimits(), transport=transport
+        )
         try:
-            self._client = self._wait(self._connect())
-            self.capabilities = self._wait(self._probe())
+            found: tuple[str, Capabilities] = self._learn(self._found(address))
+            self._url, self.capabilities = found
+            self.facts: ServerFacts = self._learn(self._facts())
+            self._tokenizes = (
+                self._knows_ids and self.reads_text and self._learn(self._reading(_PROBE_TEXT)) is not None
+            )
         except BaseException:
             self.close()
             raise
-        self._drop = weakref.finalize(self, _disconnect_soon, self._loop, self._client)
-        self._drop.atexit = False  # at the exit the engine is closed, as all are
+
+    @property
+    def context_len(self) -> int | None:
+        """Tokens of prompt and reply together, where the server tells."""
+        return self.facts.context_len
 
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
@@ -129,22 +136,32 @@ class RemoteEngine(Engine):
         self, text: str | None, prompt_ids: Sequence[int], params: SamplingParams | None, seed: int | None
     ) -> TokenStream:
         params = params or SamplingParams()
-        asked_seed = params.seed if seed is None else seed
-        self._check(params, asked_seed)
-        context_len = params.context_len if self._knows_ids else sys.maxsize  # characters are no measure of it
-        token_ids = check_prompt(prompt_ids, vocab_len=self.tokenizer.vocab_len, context_len=context_len)
-        used_seed = pick_seed(params, seed) if "seed" in self.capabilities.sampling else None
+        can = self.capabilities
+        self._check(params, params.seed if seed is None else seed)
+        token_ids = check_prompt(prompt_ids, vocab_len=self.tokenizer.vocab_len, context_len=self._context_len(params))
+        used_seed = pick_seed(params, seed) if "seed" in can.sampling else None
         prompt: list[int] | str = token_ids
         if self.reads_text:
             prompt = server_text(text, token_ids, self.tokenizer)
-        stops = [text_of_stop(i, self.tokenizer) for i in params.stop_ids] if self.reads_text else []
-        body = completion_body(self.model, prompt, params, used_seed, self.capabilities, stops)
+            if self._tokenizes:
+                reading = self._learn(self._reading(prompt))
+                warn_of_other_reading(reading, None, prompt, self.tokenizer)
+        stops = [] if can.ids_out else [text_of_stop(i, self.tokenizer) for i in params.stop_ids]
+        most = min(params.max_new_tokens, self._context_len(params) - len(token_ids))
+        asked = Asked(
+            max_new_tokens=most,
+            stop_ids=frozenset(params.stop_ids),
+            stops=tuple(stops),
+            prompt_ids=tuple(token_ids),
+            tokenizer=self.tokenizer if self._knows_ids else None,
+        )
+        body = completion_body(self.model, prompt, params, used_seed, can, stops) | {"max_tokens": most}
         holder: list[asyncio.Task[None]] = []
         emitter = Emitter(wake=lambda: self._cancel(holder))
         with self._lock:
             if self._closed:
                 raise EngineClosed("this RemoteEngine was closed: connect again")
-            asyncio.run_coroutine_threadsafe(self._begin(holder, self._run(body, emitter)), self._loop).result()
+            self._connection.wait(self._begin(holder, self._run(body, emitter, asked)))
         return TokenStream(emitter, prompt_len=len(token_ids), seed=used_seed)
 
     @property
@@ -158,43 +175,38 @@ class RemoteEngine(Engine):
             if self._closed:
                 return
             self._closed = True
-        self._wait(self._disconnect())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        if hasattr(self, "_drop"):
-            self._drop.detach()
+        self._connection.wait(self._break_off())
+        self._connection.close()
+
+    def _context_len(self, params: SamplingParams) -> int:
+        """Tokens that prompt and reply may have; characters are no measure of them."""
+        if not self._knows_ids:
+            return sys.maxsize
+        return min(params.context_len, self.context_len or params.context_len)
 
     def _check(self, params: SamplingParams, seed: int | None) -> None:
-        """Refuse what the server was not seen to give."""
-        can = self.capabilities
-        lacks = []
-        if params.logprobs is not None and not (can.logprobs and can.ids_out):
-            lacks.append("log probabilities")
-        if seed is not None and not params.greedy and "seed" not in can.sampling:
-            lacks.append("a seed")
-        # 50 is what SamplingParams says when nobody chose; a server without top-k then uses its own rule.
-        if params.top_k != 50 and "top_k" not in can.sampling and not params.greedy:
-            lacks.append("top_k")
-        lacks += [
-            n for n in ("min_p", "repetition_penalty") if getattr(params, n) is not None and n not in can.sampling
-        ]
-        if params.repetition_penalty is not None and params.repetition_penalty_method == "additive":
-            lacks.append("an additive repetition penalty")
-        if lacks:
+        """Refuse what the server was not seen to give; say once what of the sampling cannot be told to it."""
+        if lacks := lacking(params, seed, self.capabilities):
             raise RemoteLacks(
                 f"{self.model} at {self._url} was not seen to heed {', '.join(lacks)}: leave it out, or use a LocalEngine"
             )
+        if not self._told and (said := untold(params, self.capabilities)) is not None:
+            self._told = True
+            warnings.warn(f"{self._url}: {said}", SamplingWarning, stacklevel=4)
 
-    async def _connect(self) -> httpx2.AsyncClient:
-        return httpx2.AsyncClient(**self._client_options)
+    def _learn(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Wait for an answer; an error is raised without the key."""
+        try:
+            return self._connection.wait(work)
+        except EngineError as error:
+            hidden = self._connection.hidden(error)
+        raise hidden
 
-    async def _disconnect(self) -> None:
+    async def _break_off(self) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if hasattr(self, "_client"):
-            await self._client.aclose()
 
     async def _begin(self, holder: list[asyncio.Task[None]], run: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(run)
@@ -202,121 +214,106 @@ class RemoteEngine(Engine):
         self._tasks.add(task)
 
     def _cancel(self, holder: list[asyncio.Task[None]]) -> None:
-        if holder and not holder[0].done() and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(holder[0].cancel)
+        loop = self._connection.loop
+        if holder and not holder[0].done() and not loop.is_closed():
+            loop.call_soon_threadsafe(holder[0].cancel)
 
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
-    async def _run(self, body: dict[str, Any], emitter: Emitter) -> None:
+    async def _run(self, body: dict[str, Any], emitter: Emitter, asked: Asked) -> None:
         end: tuple[Any, BaseException | None]
         try:
-            reader = CompletionReader(emitter, ids_out=self.capabilities.ids_out)
-            await self._ask(body, reader)
+            reader = CompletionReader(emitter, ids_out=self.capabilities.ids_out, asked=asked)
+            await self._connection.ask(self._url, body, reader)
+            if self._knows_ids:
+                warn_of_other_reading(reader.prompt_ids, reader.prompt_len, body["prompt"], self.tokenizer)
             end = reader.finish_reason, None
         except asyncio.CancelledError:
             end = "cancelled", None
         except BaseException as error:
-            end = "error", error
+            end = "error", self._connection.hidden(as_engine_error(error))
         task = asyncio.current_task()
         assert task is not None
         self._tasks.discard(task)
         emitter.end(*end)
 
-    async def _ask(self, body: dict[str, Any], reader: CompletionReader) -> None:
-        """One request, asked again while it is refused and no token has come."""
-        for attempt in range(self._retries + 1):
+    async def _found(self, address: str) -> tuple[str, Capabilities]:
+        """The place that answers completions, and what it can do; ``/v1`` is looked for where it was left out."""
+        interface, bare = roots(address)
+        places = [interface] if interface == address else [interface, address]
+        refusals = []
+        for place in places:
             try:
-                return await self._stream(body, reader)
-            except RemoteBusy as busy:
-                if attempt == self._retries or (busy.retry_after or 0.0) > MAX_WAIT_S:
+                url = f"{place}/completions"
+                return url, await self._probe(url)
+            except RemoteError as error:
+                if error.status not in (404, 405):
                     raise
-                await asyncio.sleep(0.5 * 2**attempt if busy.retry_after is None else busy.retry_after)
+                refusals.append(error)
+        if await self._chats(f"{interface}/chat/completions"):
+            raise RemoteLacks(
+                f"{interface} has chat completions only: it puts its own template around messages, so that no text and no "
+                "ids can be given to it. Serve the model where /v1/completions is, such as vLLM, llama.cpp or "
+                "transformers serve, or give the model's folder to a LocalEngine"
+            )
+        raise refusals[0]
 
-    async def _stream(self, body: dict[str, Any], reader: CompletionReader) -> None:
+    async def _chats(self, url: str) -> bool:
+        """Whether a server takes chats, whatever it says to this one."""
+        messages = [{"role": "user", "content": "Hello"}]
+        body = {"model": self.model, "messages": messages, "max_tokens": 1, "stream": True}
+        reader = CompletionReader(Emitter(), ids_out=False)
         try:
-            async with self._client.stream("POST", self._url, json=body) as response:
-                if response.status_code != 200:
-                    raise await _refusal(response)
-                async for event in httpx2.EventSource(response, max_event_size=MAX_EVENT_BYTES):
-                    reader.put(event.data)
-        except httpx2.HTTPError as error:
-            what = f"{type(error).__name__}: {error}"
-            if reader.begun:
-                raise RemoteCut(f"{self._url} broke off after {reader.taken} pieces of the reply: {what}") from error
-            raise RemoteError(f"{self._url} could not be asked: {what}") from error
-        reader.flush()
+            await self._connection.ask(url, body, reader)
+        except RemoteError as error:
+            return reader.begun or error.status in (400, 422)
+        except EngineError:
+            pass
+        return True
 
-    async def _probe(self) -> Capabilities:
+    async def _reading(self, text: str) -> list[int] | None:
+        """The ids that the server reads in a text, where it has a place to ask."""
+        return tokenized(await self._connection.fact(f"{self._root}/tokenize", tokenize_body(self.model, text)))
+
+    @property
+    def _root(self) -> str:
+        return self._url.removesuffix("/completions").removesuffix("/v1")
+
+    async def _facts(self) -> ServerFacts:
+        """What the server says of itself; each question is one that others do not know."""
+        interface = self._url.removesuffix("/completions")
+        facts = facts_of(self.model, models := await self._connection.fact(f"{interface}/models"))
+        for name in ("props", "info"):
+            if facts.context_len is None:
+                facts = facts_of(self.model, models, **{name: await self._connection.fact(f"{self._root}/{name}")})
+        return facts
+
+    async def _probe(self, url: str) -> Capabilities:
         """Ask for what the richest server gives, then for less; the answer decides, not the status alone."""
-        ids = self.tokenizer.encode("Hello") if self._knows_ids else []
+        ids = self.tokenizer.encode(_PROBE_TEXT) if self._knows_ids else []
+        ids_in = False
         if ids:
-            reader = await self._probed(full_probe(self.model, ids))
+            reader = await self._probed(url, full_probe(self.model, ids))
             if reader is not None and reader.saw_ids:
                 sampling = frozenset({"seed", "top_k", "min_p", "repetition_penalty"})
                 return Capabilities(ids_in=True, ids_out=True, logprobs=reader.saw_logprobs, sampling=sampling)
+            ids_in = reader is not None and len(ids) > 2 and reader.prompt_len == len(ids)
         # A server that heeds top_k=1 says the same twice at a temperature where others babble.
-        first, second = [await self._probed(text_probe(self.model, seed=seed)) for seed in (1, 2)]
+        first, second = [await self._probed(url, text_probe(self.model, seed=seed)) for seed in (1, 2)]
         sampling = frozenset()
-        if first is not None and second is not None:
-            if first.text == second.text != "":
-                sampling = frozenset({"top_k", "min_p", "repetition_penalty"})
-        elif await self._probed(text_probe(self.model)) is None:
-            raise RemoteError(f"{self._url} answered no completion request for {self.model!r}")
-        return Capabilities(ids_in=False, ids_out=False, logprobs=False, sampling=sampling)
+        if first is None or second is None:
+            await self._connection.ask(url, text_probe(self.model), CompletionReader(Emitter(), ids_out=False))
+        elif first.text == second.text != "":
+            sampling = frozenset({"top_k", "min_p", "repetition_penalty"})
+        return Capabilities(ids_in=ids_in, ids_out=False, logprobs=False, sampling=sampling)
 
-    async def _probed(self, body: dict[str, Any]) -> CompletionReader | None:
-        """The reader after a probe, or ``None`` where the server refuses this kind of request."""
+    async def _probed(self, url: str, body: dict[str, Any]) -> CompletionReader | None:
+        """The reader after a probe, or ``None`` where the server refuses or fails at this kind of request."""
         reader = CompletionReader(Emitter(), ids_out=False)
         try:
-            await self._ask(body, reader)
-        except RemoteLacks:
+            await self._connection.ask(url, body, reader)
+        except RemoteBusy:
+            raise
+        except RemoteError as error:
+            if not (isinstance(error, RemoteLacks) or reader.begun or (error.status or 0) >= 500):
+                raise
             return None
         return reader
-
-
-def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """The thread of an engine: it knows the loop alone, so that it holds no engine that everyone has let go."""
-    try:
-        loop.run_forever()
-    finally:
-        loop.close()
-
-
-def _disconnect_soon(loop: asyncio.AbstractEventLoop, client: httpx2.AsyncClient) -> None:
-    """End the thread of an engine that is gone; any thread may collect it, that one too, so nothing waits."""
-
-    async def disconnect() -> None:
-        try:
-            await client.aclose()
-        finally:
-            loop.stop()
-
-    asyncio.run_coroutine_threadsafe(disconnect(), loop)
-
-
-async def _refusal(response: httpx2.Response) -> RemoteError:
-    """The typed error of a status other than 200; the server's own words are kept short."""
-    words = (await response.aread())[:500].decode("utf-8", "replace").strip()
-    status = response.status_code
-    if status in (429, 502, 503, 504):
-        retry_after = _retry_after(response.headers.get("retry-after"))
-        return RemoteBusy(f"the server is busy ({status}): {words}", retry_after=retry_after)
-    kind = RemoteLacks if status in (400, 422) else RemoteError
-    return kind(f"the server refused ({status}): {words}")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, which is a number or a date."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = parsedate_to_datetime(value)
-        except ValueError:
-            return None
-        # "-0000" is UTC of an unknown zone, and comes without one.
-        seconds = date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time()
-    return max(0.0, seconds) if math.isfinite(seconds) else None

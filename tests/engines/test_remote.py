@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import random
@@ -15,10 +16,12 @@ import httpx2
 import pytest
 
 from chatlab.embedded import tokenizer_path
+from chatlab.engines.dialects.heeded import SamplingWarning
 from chatlab.engines.dialects.server_text import ServerTextWarning
 from chatlab.engines.engine import EndEvent, TextEvent, TokenEvent
-from chatlab.engines.remote import RemoteEngine, _retry_after
+from chatlab.engines.remote import RemoteEngine
 from chatlab.engines.sampling import SamplingParams
+from chatlab.engines.transport.connection import retry_after_s
 from chatlab.errors import EngineClosed, RemoteBusy, RemoteCut, RemoteError, RemoteLacks
 from chatlab.prompts.control_tokens import ControlTokenWarning
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
@@ -93,6 +96,8 @@ class Server:
         self.answer: Callable[[dict], httpx2.Response] | None = None
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET" or request.url.path.endswith("/tokenize"):
+            return httpx2.Response(404)
         body = json.loads(request.content)
         self.bodies.append(body)
         if self.answer is not None:
@@ -164,7 +169,9 @@ def test_a_text_server_is_seen_for_what_it_heeds(kind: str, heeds: bool) -> None
         assert not engine.capabilities.ids_out
         assert ("top_k" in engine.capabilities.sampling) is heeds
         server.answer = lambda body: ok(wire(text_chunks(), done=False))
-        result = stream("Hi", engine).result()
+        with contextlib.nullcontext() if heeds else pytest.warns(SamplingWarning, match="top_k=50 is what"):
+            result = stream("Hi", engine).result()
+        stream("Hi", engine).result()  # said once
         assert (result.text, result.token_ids, result.seed) == ("Hello 👍🏽 日本", (), None)
         assert server.bodies[-1]["prompt"] == "Hi"
         for lacking in ({"seed": 1}, {"logprobs": 1}):
@@ -221,7 +228,7 @@ def test_a_text_server_is_sent_the_prompts_own_text(prompt, with_tokenizer: str,
             server.answer = lambda body: ok(wire(text_chunks(), done=False))
             asked = prompt if isinstance(prompt, str) else prompt.copy()
             stream(asked, engine, temperature=0, max_new_tokens=9, stop_ids=[LLAMA2.encode("Hello")[0]]).result()
-            config = {"do_sample": False, "max_new_tokens": 9}
+            config = {"do_sample": False, "max_new_tokens": 9, "repetition_penalty": 1.0}
             stops = server.bodies[-1].pop("stop")
             assert len(stops) == 1
             assert server.bodies[-1] == {
@@ -271,7 +278,8 @@ def test_a_control_token_in_a_message_is_named_where_the_server_reads_text(token
 def test_a_server_that_reads_ids_keeps_law_l8() -> None:
     server = Server("vllm")
     with connect(server, LLAMA2) as engine:
-        server.answer = lambda body: ok(wire(id_chunks()))
+        hello = LLAMA2.encode("Hello")
+        server.answer = lambda body: ok(wire([chunk(text="Hello", token_ids=hello, finish_reason="stop")]))
         with pytest.warns(ControlTokenWarning, match="is encoded as plain text"):
             stream(dialogue("c </s> d"), engine).result()
         assert server.bodies[-1]["prompt"].count(2) == 1  # the format's own
@@ -410,17 +418,17 @@ def test_a_server_that_stays_busy_says_for_how_long(server) -> None:
 
 
 def test_retry_after_may_be_a_date() -> None:
-    assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
-    assert _retry_after("nonsense") is None
-    assert _retry_after(None) is None
-    assert _retry_after("2") == 2.0
-    assert _retry_after("-5") == 0.0
-    assert _retry_after("Wed, 21 Oct 2015 07:28:00 -0000") == 0.0
-    here, utc = (_retry_after(f"Mon, 21 Oct 2999 07:28:00 {zone}") for zone in ("-0000", "GMT"))
+    assert retry_after_s("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert retry_after_s("nonsense") is None
+    assert retry_after_s(None) is None
+    assert retry_after_s("2") == 2.0
+    assert retry_after_s("-5") == 0.0
+    assert retry_after_s("Wed, 21 Oct 2015 07:28:00 -0000") == 0.0
+    here, utc = (retry_after_s(f"Mon, 21 Oct 2999 07:28:00 {zone}") for zone in ("-0000", "GMT"))
     assert here == pytest.approx(utc, abs=5)
     assert here > 1e9
-    assert _retry_after("nan") is None
-    assert _retry_after("inf") is None
+    assert retry_after_s("nan") is None
+    assert retry_after_s("inf") is None
 
 
 def test_after_the_first_token_nothing_is_asked_again(engine, server) -> None:
@@ -489,7 +497,7 @@ def test_close_breaks_off_what_runs(server) -> None:
 
 def test_an_engine_that_nobody_holds_ends_its_thread(server) -> None:
     engine = connect(server)
-    client, thread = engine._client, engine._thread
+    client, thread = engine._connection.client, engine._connection.thread
     server.answer = lambda body: ok(wire(id_chunks()))
     run = engine.submit([5])
     del engine
@@ -538,10 +546,14 @@ def test_a_real_socket_that_closes_in_mid_chunk_is_an_error() -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
     def serve(listener: socket.socket) -> None:
-        for body, end in ((probe, b"0\r\n\r\n"), (wire(id_chunks()[:3], done=False), b"")):
+        answers = [(probe, b"0\r\n\r\n"), (wire(id_chunks()[:3], done=False), b"")]
+        while answers:
             connection, _ = listener.accept()
             with connection:
-                connection.recv(65536)
+                if connection.recv(65536).startswith(b"GET"):
+                    connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+                    continue
+                body, end = answers.pop(0)
                 connection.sendall(head + f"{len(body):x}\r\n".encode() + body + b"\r\n" + end)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from chatlab.errors import RemoteLacks
+from chatlab.errors import RemoteLacks, TokenIdError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.encode import ControlTokenWarning, encode_prompt
 from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING
@@ -96,13 +96,40 @@ def server_text(text: str | None, token_ids: Sequence[int], tokenizer: Tokenizer
 def _warn_of_rereading(reading: list[int], token_ids: list[int], tokenizer: Tokenizer) -> None:
     pairs = enumerate(zip_longest(reading, token_ids))
     number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
-    theirs, ours = ["nothing" if i is None else repr(tokenizer.piece(i)) for i in pair]
+    theirs, ours = ["nothing" if i is None else _named(i, tokenizer) for i in pair]
     warnings.warn(
-        f"the server takes the prompt as text only, and reads {theirs} in it where {ours} was encoded here (token {number}): "
-        "use a server that takes token ids",
+        f"the server reads {theirs} in the prompt where {ours} was encoded here (token {number}): use a server that takes "
+        "token ids, or the tokenizer that it has",
         RereadWarning,
         stacklevel=4,
     )
+
+
+def _named(token_id: int, tokenizer: Tokenizer) -> str:
+    try:
+        return repr(tokenizer.piece(token_id))
+    except TokenIdError:  # an id of the server's that this tokenizer does not have
+        return f"id {token_id}"
+
+
+def warn_of_other_reading(
+    prompt_ids: Sequence[int] | None, prompt_len: int | None, sent: Sequence[int] | str, tokenizer: Tokenizer
+) -> None:
+    """Hold what a server says of a prompt against what was sent: its ids where it tells them, else its count.
+
+    Warns:
+        RereadWarning: it read another prompt than this tokenizer reads in what was sent.
+    """
+    ours = tokenizer.encode(sent, add_special_tokens=True) if isinstance(sent, str) else list(sent)
+    if prompt_ids is not None and list(prompt_ids) != ours:
+        _warn_of_rereading(list(prompt_ids), ours, tokenizer)
+    elif prompt_ids is None and prompt_len is not None and prompt_len != len(ours):
+        warnings.warn(
+            f"the server counts {prompt_len} tokens in the prompt where this tokenizer reads {len(ours)}: it has another "
+            "tokenizer, or puts tokens of its own there",
+            RereadWarning,
+            stacklevel=3,
+        )
 
 
 def text_of_stop(token_id: int, tokenizer: Tokenizer) -> str:
