@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Any
 from chatlab.errors import RevisionCompareError
 from chatlab.render import readable, table_html
 from chatlab.results import Result
-from chatlab.revisions.behaviour import probes
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.drift import drift_of
+from chatlab.revisions.differences.behaviour import probes
+from chatlab.revisions.differences.drift import drift_of
 from chatlab.revisions.report.forms import code, md
 from chatlab.severity import Severity
 from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import Snapshot
+from chatlab.snapshots.views import LoaderView, loader_view
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from chatlab.plots import Drawing
+
+Ids = Mapping[str, tuple[int, ...] | None]
+"""Ids of each probe; ``None`` where its text is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,8 +182,9 @@ class VersionMatrix(Result):
 
 def matrix_of(source: str, loader: str, taken: Mapping[str, Snapshot | str]) -> VersionMatrix:
     """Return the matrix of snapshots, or of the reasons why there are none; a pure function of them."""
-    good = {v: s for v, s in taken.items() if isinstance(s, Snapshot) and "error" not in s.view(loader)}
-    ids = {v: {label: p.get("ids") for label, p in s.view(loader)["probes"].items()} for v, s in good.items()}
+    good = {v: s for v, s in taken.items() if isinstance(s, Snapshot) and s.loads(loader)}
+    views = {v: loader_view(s.record, loader) for v, s in good.items()}
+    ids: dict[str, Ids] = {v: {label: p.ids for label, p in view.texts.items()} for v, view in views.items()}
     # Text that some version refuses tells nothing about the others' ids.
     shared = [
         label for label in next(iter(ids.values()), {}) if all(table.get(label) is not None for table in ids.values())
@@ -195,20 +200,25 @@ def matrix_of(source: str, loader: str, taken: Mapping[str, Snapshot | str]) -> 
         letter = letters.setdefault(key, chr(ord("A") + len(letters)))
         first = next(iter(good.values()))
         severity = compare_snapshots(first, good[version], loader=loader).severity
-        view = good[version].view(loader)
         cells.append(
-            Cell(version=version, group=letter, class_name=view["class"], drift=_drifts(view), severity=severity)
+            Cell(
+                version=version,
+                group=letter,
+                class_name=views[version].class_name,
+                drift=_drifts(views[version]),
+                severity=severity,
+            )
         )
     agreement = tuple(tuple(_share(ids.get(a), ids.get(b)) for b in taken) for a in taken)
     return VersionMatrix(source=source, loader=loader, cells=tuple(cells), agreement=agreement, snapshots=good)
 
 
-def _drifts(view: Mapping[str, Any]) -> tuple[int | None, ...]:
-    own = [probe for probe in probes(view).values() if probe["family"] == "prompt"]
+def _drifts(view: LoaderView) -> tuple[int | None, ...]:
+    own = [probe for probe in probes(view).values() if probe.family == "prompt"]
     return tuple(d.skip if (d := drift_of(probe, view)) else None for probe in own)
 
 
-def _share(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> float | None:
+def _share(a: Ids | None, b: Ids | None) -> float | None:
     if a is None or b is None:
         return None
     shared = [label for label in a.keys() & b.keys() if a[label] is not None and b[label] is not None]

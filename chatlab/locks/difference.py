@@ -8,16 +8,14 @@ from typing import Any
 
 from chatlab.locks.latent import ANY_FILE, file_of
 from chatlab.locks.lockfile import Entry
-from chatlab.revisions.behaviour import CORE_FAMILIES, natural, shown_text
+from chatlab.revisions.differences.behaviour import CORE_FAMILIES, natural
+from chatlab.revisions.differences.delimiters import lost
 from chatlab.revisions.report.forms import short
 from chatlab.severity import Severity
 
 COMPONENT_SEVERITY = {
     "stop_ids": Severity.BREAKING,
     "renders_plain": Severity.BREAKING,
-    "renders_edge": Severity.MAJOR,
-    "renders_system": Severity.MAJOR,
-    "renders_tools": Severity.MAJOR,
     "specials": Severity.MAJOR,
     "vocab": Severity.MAJOR,
     "settings": Severity.MINOR,
@@ -63,7 +61,8 @@ def _components(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
             continue
         file = file_of(name)
         if file is None:
-            yield COMPONENT_SEVERITY.get(name, Severity.MAJOR_LATENT), f"{name.replace('_', ' ')} differs"
+            other = Severity.MAJOR if name.startswith("renders_") else Severity.MAJOR_LATENT
+            yield COMPONENT_SEVERITY.get(name, other), f"{name.replace('_', ' ')} differs"
         elif file == ANY_FILE or (file in old.files and file in new.files):  # else the file itself came or went
             yield Severity.MAJOR_LATENT, f"{name} differs"
 
@@ -73,7 +72,15 @@ def _golden(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
         return [
             (Severity.MAJOR_LATENT, "the probe corpus is another one: lock anew with --update to compare ids again")
         ]
-    return [*_families(old, new), *_drift(old, new), *_examples(old, new)]
+    return [*_delimiters(old, new), *_families(old, new), *_drift(old, new), *_examples(old, new)]
+
+
+def _delimiters(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
+    before, after = old.golden["delimiters"], new.golden["delimiters"]
+    shared = [(before[form], after[form]) for form in before if form in after]
+    gone = {one["token"] for one, two in shared if any(lost(one[way], two[way]) for way in ("kept", "bare"))}
+    if gone:
+        yield Severity.BREAKING, f"a parser no longer finds {', '.join(sorted(gone))} as before"
 
 
 def _families(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
@@ -113,4 +120,4 @@ def _examples(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
 
 def _told(example: Mapping[str, Any] | None) -> Any:
     # Two libraries may refuse the same text in other words: that is no difference.
-    return example and (example["text"], example["ids"], shown_text(example["echo"]))
+    return example and (example["text"], example["ids"], isinstance(example["echo"], dict) or example["echo"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from chatlab.revisions.files import contradictions
 from chatlab.revisions.findings import UNREAD
 from chatlab.revisions.kinds import ChangeKind, kind_of
 from chatlab.revisions.structure import named
@@ -30,6 +31,8 @@ def latent_hashes(record: Mapping[str, Any]) -> dict[str, str]:
             template = kind is ChangeKind.CHAT_TEMPLATE
             where = ANY_FILE if template or file.endswith(".py") else file
             said.setdefault(f"{where}: {kind}", []).append(canonical(value if template else [file, path, value]))
+    for found in contradictions(record["documents"]):
+        said.setdefault(f"{ANY_FILE}: {found.kind}, contradicted", []).append(canonical([found.name, found.values]))
     return {name: sha256(canonical(sorted(set(values)))) for name, values in said.items()}
 
 

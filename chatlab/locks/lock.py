@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,18 @@ from chatlab.errors import LockError, RevisionCompareError
 from chatlab.locks.difference import differences_of
 from chatlab.locks.latent import latent_hashes
 from chatlab.locks.lockfile import DEFAULT, Entry, checked_alias, editing
-from chatlab.revisions.behaviour import probes, talk
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.drift import drift_of
-from chatlab.revisions.effects import stop_ids
+from chatlab.revisions.differences.behaviour import probes, talk
+from chatlab.revisions.differences.delimiters import delimiters_of
+from chatlab.revisions.differences.drift import drift_of
+from chatlab.revisions.differences.templates import written_words
+from chatlab.revisions.files import stop_ids
 from chatlab.snapshots.arguments import texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.recorder import canonical, sha256, tokenizer_files
 from chatlab.snapshots.snapshot import Snapshot, snapshot
+from chatlab.snapshots.views import Probe, Refused, loader_view
 from chatlab.tokenizers.source import Source, foreign_code, resolve
 
 HISTORY = 20
@@ -176,41 +179,40 @@ def _copy_files(source: Source, target: Path) -> None:
 
 def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
     """Return the hash of each part of what a tokenizer is, by name."""
-    view = taken.view(loader)
-    if "error" in view:
-        return {"error": sha256(str(view["error"]))}
-    components = dict(view["components"])
+    view, raw = loader_view(taken.record, loader), taken.view(loader)
+    if view.error is not None:
+        return {"error": sha256(view.error)}
+    components = {name: value for name, value in raw["components"].items() if name != "version"}
     model = dict(components.pop("model", {}))
     parts = {name: model.pop(name) for name in ("vocab", "merges", "scores") if name in model}
     values = {
-        **{name: value for name, value in components.items() if name != "version"},
+        **components,
         "model": model,
-        "class": view["class"],
-        "added_tokens": view["added_tokens"],
-        "specials": view["specials"],
-        "settings": view["settings"],
-        "stop_ids": stop_ids(taken.record, view),
-        "template": view["template"]["text"],
+        "class": view.class_name,
+        "added_tokens": raw["added_tokens"],
+        "specials": view.specials,
+        "settings": view.settings,
+        "stop_ids": list(stop_ids(taken.record, view)),
+        "template": view.template,
     }
-    for roles in ("plain", "edge", "system", "tools"):
-        chats = {label: chat.get("text") for label, chat in view["chats"].items() if chat["roles"] == roles}
-        values[f"renders_{roles}"] = chats
+    for roles in sorted({"plain", *(render.roles for render in view.renders.values())}):
+        renders = {label: render.text for label, render in view.renders.items() if render.roles == roles}
+        values[f"renders_{roles}"] = renders
     hashes = {name: sha256(canonical(value)) for name, value in values.items()}
     return {**parts, **hashes, **latent_hashes(taken.record)}
 
 
 def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
     """Return hashes of every family's ids and texts, ten readable examples, and the drift of each prompt."""
-    view = taken.view(loader)
+    view = loader_view(taken.record, loader)
     families: dict[str, dict[str, list[Any]]] = {}
     rows = probes(view)
     for label, probe in sorted(rows.items()):
         # A template that changes for tools alone must not look as if every chat had changed.
-        roles = probe.get("roles", "plain")
-        name = probe["family"] if roles == "plain" else f"{probe['family']} {roles}"
+        name = probe.family if probe.roles == "plain" else f"{probe.family} {probe.roles}"
         family = families.setdefault(name, {"ids": [], "texts": []})
-        family["ids"].append([label, probe["text"], probe.get("ids")])
-        texts = [t if isinstance(t, str) else None for t in (probe.get("keep"), probe.get("skip"), probe.get("joined"))]
+        family["ids"].append([label, probe.text, probe.ids])
+        texts = [t if isinstance(t, str) else None for t in (probe.keep, probe.skip, probe.joined)]
         family["texts"].append([label, *texts])
     prompts = talk(view)
     examples = [label for label in rows if label in prompts] + [label for label in rows if label not in prompts]
@@ -221,12 +223,15 @@ def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
             name: {part: sha256(canonical(v)) for part, v in family.items()}
             for name, family in sorted(families.items())
         },
-        "examples": {
-            label: {"text": rows[label]["text"], "ids": rows[label].get("ids"), "echo": rows[label].get("keep")}
-            for label in examples[:GOLDEN]
-        },
+        "examples": {label: _example(rows[label]) for label in examples[:GOLDEN]},
+        "delimiters": {form: asdict(came) for form, came in delimiters_of(view, written_words(view.template)).items()},
         "drift": {label: {"kept": d.keep, "skipped": d.skip} for label, d in drifts.items() if d},
     }
+
+
+def _example(probe: Probe) -> dict[str, Any]:
+    echo: Any = {"error": str(probe.keep)} if isinstance(probe.keep, Refused) else probe.keep
+    return {"text": probe.text, "ids": None if probe.ids is None else list(probe.ids), "echo": echo}
 
 
 def locked_snapshot(entry: Entry) -> Snapshot | None:

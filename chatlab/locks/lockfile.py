@@ -54,6 +54,7 @@ _SHAPES: dict[str, Any] = {
         "corpus": {"version": str, "sha256": str},
         "families": {str: {"ids": str, "texts": str}},
         "examples": {str: {"text": str, "ids": (list, type(None)), "echo": (str, dict, type(None))}},
+        "delimiters": {str: {"token": str, "kept": str, "bare": str}},
         "drift": {str: {str: (int, type(None))}},
     },
     "versions": {str: _TEXT_OR_NONE},

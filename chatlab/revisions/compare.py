@@ -1,33 +1,38 @@
-"""Two snapshots against each other: what changed, of which kind, how badly, and what to do."""
+"""Two snapshots against each other: what changed, of which kind, how badly, and what to do.
+
+One walk: sources → snapshots → effects → rulings → findings → comparison; the report is made of that last one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from chatlab.errors import RevisionCompareError
-from chatlab.revisions.advice import advice
-from chatlab.revisions.behaviour import CORE_FAMILIES, compare_probes, prefix_breaks, talk
-from chatlab.revisions.comparison import Comparison, DriftRow, LoaderRow, Side, StopRow
-from chatlab.revisions.delimiters import Delimiter, compare_delimiters
-from chatlab.revisions.drift import compare_boundaries, drift_of
-from chatlab.revisions.effects import Effects, effects, stop_id_table
-from chatlab.revisions.findings import Finding, findings
-from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.shadowing import shadowing
-from chatlab.revisions.structure import FileChange, file_changes
-from chatlab.revisions.templates import same_meaning, template_diff, template_variables
+from chatlab.revisions.comparison import Comparison
+from chatlab.revisions.differences.behaviour import compare_probes, prefix_breaks
+from chatlab.revisions.differences.drift import compare_boundaries, compare_drifts
+from chatlab.revisions.differences.templates import template_diff, template_variables
+from chatlab.revisions.effects import Effects, effects
+from chatlab.revisions.facts import LoaderRow, Side
+from chatlab.revisions.files import config_tokens, json_tokens, shadowing, stop_rows
+from chatlab.revisions.findings import Causes, causes, rulings
+from chatlab.revisions.wording import Finding, advice, finding_of, verdict_lines
 from chatlab.severity import Severity
 from chatlab.snapshots.arguments import place, switches, texts
 from chatlab.snapshots.recorder import file_tokens
 from chatlab.snapshots.snapshot import Snapshot, require_loading, take
+from chatlab.snapshots.views import Record, loader_view
 from chatlab.tokenizers.load import chosen_by_name
 from chatlab.tokenizers.source import Source, resolve
 
-STOP_FILES = ("generation_config.json", "config.json")
-"""Files that name stop ids: one that comes or goes whole is a change of stop ids where those differ."""
+ALSO = 32
+"""So many added tokens that changed are probed, whatever their number."""
+
+BUILT_IN = ("auto", "raw", "sentencepiece")
+"""Loaders that a snapshot asks anyway, where they fit."""
 
 
 def compare_revisions(
@@ -55,30 +60,94 @@ def compare_revisions(
             no loader.
         TokenizerLoadError: a source does not resolve, or neither side loads.
     """
-    prompts, options = texts("prompts", prompts), switches(options)
-    given = [place(name, s, Snapshot, Source) for name, s in (("before", before), ("after", after))]
-    sources = [s if isinstance(s, Snapshot | Source) else resolve(s) for s in given]
-    loaders = [] if loader is None or loader in ("auto", "raw", "sentencepiece") else [loader]
-    first, second = (take(s, loaders, prompts=prompts, options=options, cache=cache) for s in sources)
-    # Each side is probed with the other's added tokens too, or a token that only one side knows would go untested.
-    tokens = [set(file_tokens(dict(s.record["documents"]))) & set(s.record["tokens"]) for s in (first, second)]
-    if not isinstance(before, Snapshot) and not isinstance(after, Snapshot) and tokens[0] != tokens[1]:
-        also = sorted(tokens[0] | tokens[1])
-        first, second = (take(s, loaders, prompts=prompts, also=also, options=options, cache=cache) for s in sources)
-    notes = [f"{s.name}: {warning}" for s in sources if isinstance(s, Source) for warning in s.warnings]
-    notes += [
-        f"{s.repo_id}: by that name transformers takes PreTrainedTokenizerFast; a folder, as here, gets the class of its config"
-        for s in sources
-        if isinstance(s, Source) and s.repo_id and chosen_by_name(s.repo_id)
-    ]
-    found = compare_snapshots(first, second, loader=loader, notes=notes)
+    given = [place(name, side, Snapshot, Source) for name, side in (("before", before), ("after", after))]
+    sources = [side if isinstance(side, Snapshot | Source) else resolve(side) for side in given]
+    loaders = [] if loader is None or loader in BUILT_IN else [loader]
+    taken = _snapshots(sources, loaders, texts("prompts", prompts), switches(options), cache=cache)
+    found = compare_snapshots(*taken, loader=loader, notes=[note for s in sources for note in _source_notes(s)])
     return replace(found, before=_dated(found.before, sources[0]), after=_dated(found.after, sources[1]))
+
+
+def _snapshots(
+    sources: Sequence[Snapshot | Source],
+    loaders: Sequence[str],
+    prompts: Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    cache: bool,
+) -> tuple[Snapshot, Snapshot]:
+    """Return both snapshots, taken with the same probes: what changed, and what only one side has, is probed on both."""
+
+    def both(also: Sequence[str]) -> tuple[Snapshot, Snapshot]:
+        one, two = (
+            take(source, loaders, prompts=prompts, also=also, options=options, cache=cache) for source in sources
+        )
+        return one, two
+
+    first, second = both([])
+    if any(isinstance(source, Snapshot) for source in sources):
+        return first, second
+    also = tokens_to_probe(first.record, second.record)
+    return both(also) if also else (first, second)
+
+
+def tokens_to_probe(before: Record, after: Record) -> list[str]:
+    """Return the added tokens to probe on both sides because they changed, or because one side alone would be asked.
+
+    Empty where both sides were asked about the same tokens, and none that changed was left out.
+    """
+    sides = [file_tokens(dict(record["documents"])) for record in (before, after)]
+    probed = [set(side) & set(record["tokens"]) for side, record in zip(sides, (before, after), strict=True)]
+    facts = [_token_facts(record) for record in (before, after)]
+    changed = sorted(token for token in facts[0].keys() | facts[1].keys() if facts[0].get(token) != facts[1].get(token))
+    unseen = [token for token in changed if token and token not in probed[0] & probed[1]]
+    if probed[0] == probed[1] and not unseen:
+        return []
+    return sorted({*probed[0], *probed[1], *_spread(unseen, ALSO)})
+
+
+def _token_facts(record: Record) -> dict[str, tuple[Any, ...]]:
+    documents = record["documents"]
+    said = json_tokens(documents), config_tokens(documents)
+    ids = file_tokens(dict(documents))
+    return {token: (number, *(side.get(token) for side in said)) for token, number in ids.items()}
+
+
+def _spread(tokens: Sequence[str], limit: int) -> Sequence[str]:
+    """Return at most so many, taken evenly."""
+    step = max(1, -(-len(tokens) // limit))
+    return tokens[::step]
+
+
+def _source_notes(source: Snapshot | Source) -> Iterator[str]:
+    if isinstance(source, Snapshot):
+        return
+    yield from (f"{source.name}: {warning}" for warning in source.warnings)
+    if source.repo_id and chosen_by_name(source.repo_id):
+        yield (
+            f"{source.repo_id}: by that name transformers takes PreTrainedTokenizerFast; "
+            "a folder, as here, gets the class of its config"
+        )
 
 
 def _dated(side: Side, source: Snapshot | Source) -> Side:
     """Return the side with the title and the date of its commit."""
     commit = source.commit() if isinstance(source, Source) else None
     return side if commit is None else replace(side, title=commit.title, date=commit.date)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What one loader makes of both sides."""
+
+    loader: str
+    effects: Effects
+    findings: tuple[Finding, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """The worst of the findings."""
+        return max((finding.severity for finding in self.findings), default=Severity.NONE)
 
 
 def compare_snapshots(
@@ -90,181 +159,134 @@ def compare_snapshots(
         RevisionCompareError: they were taken with other probes, or share no loader.
         TokenizerLoadError: neither side loads.
     """
-    a, b = before.record, after.record
-    if (a["corpus"], a["prompts"]) != (b["corpus"], b["prompts"]):
+    shared = _shared_loaders(before, after)
+    chosen = _chosen(before, after, shared, loader)
+    found = causes(before.record, after.record)
+    judged = {name: _judged(before, after, name, found) for name in shared}
+    told = [*notes, *_loader_notes(before, after, shared, chosen if loader is None else None)]
+    return _comparison(before, after, judged[chosen], judged, found, told)
+
+
+def _shared_loaders(before: Snapshot, after: Snapshot) -> list[str]:
+    old, new = before.record, after.record
+    if (old["corpus"], old["prompts"]) != (new["corpus"], new["prompts"]):
         raise RevisionCompareError(
             "the two snapshots were taken with other probes: take both anew with this version and the same prompts"
         )
-    shared = [name for name in a["loaders"] if name in b["loaders"]]
-    sides, asked = (before, after), loader
+    return [name for name in old["loaders"] if name in new["loaders"]]
+
+
+def _chosen(before: Snapshot, after: Snapshot, shared: Sequence[str], asked: str | None) -> str:
+    """Return the loader that the verdict is about."""
     # What loads on neither side tells nothing, and "nothing differs" would be a lie.
-    heard = (name for name in shared if any(s.loads(name) for s in sides))
+    heard = (name for name in shared if any(side.loads(name) for side in (before, after)))
     loader = asked or next(heard, next(iter(shared), "auto"))
     if loader not in shared:
         raise RevisionCompareError(
             f"no common view of the {loader} loader: {before.name} has {before.loaders}, {after.name} has {after.loaders}"
         )
-    require_loading(sides, [loader])
-    notes = [*notes, *(f"{s.name}: {warning}" for s in sides for warning in s.warnings)]
-    unheard = [] if asked else shared[: shared.index(loader)]
-    notes = [*notes, *(f"the {name} loader loads neither side: {after.view(name)['error']}" for name in unheard)]
-    e = effects(a, b, loader)
-    changes = file_changes(dict(a), dict(b))
-    found = _findings(before, after, changes, e, loader)
-    x, y = before.view(loader), after.view(loader)
-    templates = [view.get("template", {}).get("text") for view in (x, y)]
-    delimiters = compare_delimiters(x, y)
-    severity = max((f.severity for f in found), default=Severity.NONE)
-    rows = [_loader_row(before, after, name, changes, e if name == loader else None) for name in shared]
+    require_loading((before, after), [loader])
+    return loader
+
+
+def _loader_notes(before: Snapshot, after: Snapshot, shared: Sequence[str], chosen: str | None) -> Iterator[str]:
+    yield from (f"{side.name}: {warning}" for side in (before, after) for warning in side.warnings)
+    for name in shared[: shared.index(chosen)] if chosen else []:
+        yield f"the {name} loader loads neither side: {after.view(name)['error']}"
+
+
+def _judged(before: Snapshot, after: Snapshot, loader: str, found: Causes) -> Judged:
+    e = effects(before.record, after.record, loader)
+    told = tuple(finding_of(ruling, found, e, loader) for ruling in rulings(found, e))
+    return Judged(loader=loader, effects=e, findings=told)
+
+
+def _comparison(
+    before: Snapshot, after: Snapshot, own: Judged, judged: Mapping[str, Judged], found: Causes, notes: Sequence[str]
+) -> Comparison:
+    a, b, e = before.record, after.record, own.effects
+    old, new = loader_view(a, own.loader), loader_view(b, own.loader)
+    rows = tuple(map(_loader_row, judged.values()))
+    pins = [(name, before.versions.get(name)) for name in ("transformers", "tokenizers")]
     return Comparison(
-        before=_side(before, loader),
-        after=_side(after, loader),
-        loader=loader,
-        severity=severity,
-        verdict=_verdict(found, e, delimiters, rows, loader),
-        findings=tuple(found),
-        changes=tuple(changes),
-        shadowing=(*shadowing(b, loader), *_disagreements(after, shared)),
+        before=_side(before, own.loader),
+        after=_side(after, own.loader),
+        loader=own.loader,
+        severity=own.severity,
+        verdict=" ".join([*verdict_lines(own.findings, e), *_other_loaders(rows, own.loader)]),
+        findings=own.findings,
+        changes=found.changes,
+        shadowing=(*shadowing(b, new), *_disagreements(after, list(judged))),
         flags=e.flags,
-        stops=tuple(_stops(before, after, loader)),
+        stops=tuple(stop_rows(a, b, old, new)),
         vocabulary=e.vocabulary,
         merges=e.merges,
-        template_diff=template_diff(*templates),
+        template_diff=template_diff(old.template, new.template),
         template_variables=(
-            tuple(sorted(template_variables(templates[0]))),
-            tuple(sorted(template_variables(templates[1]))),
+            tuple(sorted(template_variables(old.template))),
+            tuple(sorted(template_variables(new.template))),
         ),
         renders=e.renders,
-        prefix_breaks=(tuple(prefix_breaks(x)), tuple(prefix_breaks(y))),
+        prefix_breaks=(prefix_breaks(old), prefix_breaks(new)),
         families=e.families,
         probes=e.probes,
-        drift=tuple(_drift(x, y)),
-        boundaries=tuple(compare_boundaries(x, y)),
-        delimiters=tuple(delimiters),
-        loaders=tuple(rows),
-        advice=tuple(advice(found, delimiters, before, e)),
+        drift=tuple(compare_drifts(old, new)),
+        boundaries=tuple(compare_boundaries(old, new)),
+        delimiters=e.delimiters,
+        spacing=e.spacing,
+        loaders=rows,
+        advice=tuple(advice(own.findings, e, revision=before.revision, versions=pins)),
         notes=tuple(notes),
         snapshots=(before, after),
     )
 
 
-def _findings(before: Snapshot, after: Snapshot, changes: list[FileChange], e: Effects, loader: str) -> list[Finding]:
-    a, b = before.record, after.record
-    versions = [
-        f"{k}: {a['versions'][k] or 'absent'} → {b['versions'][k] or 'absent'}"
-        for k in a["versions"]
-        if a["versions"][k] != b["versions"].get(k)
-    ]
-    if a["options"] != b["options"]:
-        versions.append(f"options: {a['options']} → {b['options']}")
-    if e.stop_ids[0] != e.stop_ids[1]:
-        changes = [
-            replace(c, kind=ChangeKind.SPECIALS) if c.path == "" and c.file in STOP_FILES else c for c in changes
-        ]
-    templates = [s.view(loader).get("template", {}).get("text") for s in (before, after)]
-    found = findings(changes, versions, e, template_equal=same_meaning(*templates), loader=loader)
-    differing = [name for name in a["files"] if a["files"][name] != b["files"].get(name)]
-    if not found and differing:
-        bytes_only = f"bytes of {', '.join(differing)} differ, their meaning does not"
-        found = [Finding(kind=ChangeKind.LAYOUT, severity=Severity.INFO, title=bytes_only, evidence=())]
-    return found
+def _other_loaders(rows: Sequence[LoaderRow], loader: str) -> Iterator[str]:
+    """A change that one loader does not see is the trap of the Phi-3 story: say who does see it."""
+    own = next(row for row in rows if row.loader == loader)
+    for row in rows:
+        if row.loader != loader and row.note != own.note:
+            yield f"Seen through the {row.loader} loader it is {row.severity.label} ({row.note}); through {loader}: {own.note}."
 
 
-def _disagreements(after: Snapshot, loaders: list[str]) -> list[str]:
+def _disagreements(after: Snapshot, loaders: Sequence[str]) -> Iterator[str]:
     """Tell where loaders of the same files give other ids: each program then sees another tokenizer."""
-    lines = []
     for name in loaders[1:]:
-        views = after.view(loaders[0]), after.view(name)
-        if name == "raw" and not any("error" in view for view in views):
+        if name == "raw" and after.loads(loaders[0]) and after.loads(name):
+            views = loader_view(after.record, loaders[0]), loader_view(after.record, name)
             changed, counts = compare_probes(*views)
             differing = sum(change.ids_differ for change in changed)
             if differing:
                 total = sum(count.probe_len for count in counts)
-                lines.append(
-                    f"the {loaders[0]} and {name} loaders give other ids for {differing} of {total} probes of {after.name}"
+                yield (
+                    f"the {loaders[0]} and {name} loaders give other ids for "
+                    f"{differing} of {total} probes of {after.name}"
                 )
-    return lines
 
 
-def _loader_row(
-    before: Snapshot, after: Snapshot, loader: str, changes: list[FileChange], known: Effects | None = None
-) -> LoaderRow:
-    e = known or effects(before.record, after.record, loader)
-    severity = max((f.severity for f in _findings(before, after, changes, e, loader)), default=Severity.NONE)
-    note = "unchanged" if not e.any else "changed" if e.core_ids or e.any_ids else "changed without other ids"
+def _loader_row(judged: Judged) -> LoaderRow:
+    e = judged.effects
+    note = "unchanged" if not e.any else "changed" if e.any_ids else "changed without other ids"
     if e.before_error or e.after_error:
         note = f"does not load: {e.after_error or e.before_error}"
-    names = " → ".join(dict.fromkeys(name or "none" for name in e.class_names))
     return LoaderRow(
-        loader=loader,
-        severity=severity,
-        class_names=names,
-        ids_changed=sum(f.ids_changed for f in e.families),
-        probe_len=sum(f.probe_len for f in e.families),
+        loader=judged.loader,
+        severity=judged.severity,
+        class_names=" → ".join(dict.fromkeys(name or "none" for name in e.class_names)),
+        ids_changed=sum(family.ids_changed for family in e.families),
+        probe_len=sum(family.probe_len for family in e.families),
         note=note,
     )
 
 
-def _side(s: Snapshot, loader: str) -> Side:
-    view = s.view(loader)
+def _side(snapshot: Snapshot, loader: str) -> Side:
+    view = loader_view(snapshot.record, loader)
     return Side(
-        name=s.name,
-        revision=s.revision,
-        snapshot_sha256=s.sha256,
-        class_name=view.get("class", ""),
-        error=view.get("error"),
-        files=tuple(s.record["files"]),
-        versions=s.versions,
+        name=snapshot.name,
+        revision=snapshot.revision,
+        snapshot_sha256=snapshot.sha256,
+        class_name=view.class_name,
+        error=view.error,
+        files=tuple(snapshot.record["files"]),
+        versions=snapshot.versions,
     )
-
-
-def _stops(before: Snapshot, after: Snapshot, loader: str) -> list[StopRow]:
-    tables = [stop_id_table(s.record, s.view(loader)) for s in (before, after)]
-    rows = []
-    for file in sorted(tables[0].keys() | tables[1].keys()):
-        values = [tuple(t[file]) if file in t else None for t in tables]
-        rows.append(StopRow(file=file, before=values[0], after=values[1]))
-    return rows
-
-
-def _drift(x: Mapping[str, Any], y: Mapping[str, Any]) -> list[DriftRow]:
-    before, after = talk(x), talk(y)
-    rows = []
-    for label, old in before.items():
-        if label not in after:
-            continue
-        drifts = drift_of(old, x), drift_of(after[label], y)
-        rows.append(
-            DriftRow(
-                label=label,
-                before_ids=len(old.get("ids") or []),
-                after_ids=len(after[label].get("ids") or []),
-                before_keep=drifts[0].keep if drifts[0] else None,
-                after_keep=drifts[1].keep if drifts[1] else None,
-                before_skip=drifts[0].skip if drifts[0] else None,
-                after_skip=drifts[1].skip if drifts[1] else None,
-            )
-        )
-    return rows
-
-
-def _verdict(found: list[Finding], e: Effects, delimiters: list[Delimiter], rows: list[LoaderRow], loader: str) -> str:
-    if not found:
-        return "Nothing differs."
-    parts = [f"{found[0].kind}: {found[0].title}."]
-    changed = sorted((f for f in e.families if f.ids_changed), key=lambda f: f.family not in CORE_FAMILIES)
-    if changed:
-        parts.append(
-            "Ids change in " + ", ".join(f"{f.ids_changed} of {f.probe_len} {f.family} probes" for f in changed) + "."
-        )
-    broken = sorted({d.token for d in delimiters if d.broken})
-    if broken:
-        parts.append(f"A parser no longer finds {', '.join(broken)} as before.")
-    # A change that one loader does not see is the trap of the Phi-3 story: say who does see it.
-    own = next(row for row in rows if row.loader == loader)
-    for row in rows:
-        if row.loader != loader and row.note != own.note:
-            parts.append(
-                f"Seen through the {row.loader} loader it is {row.severity.label} ({row.note}); through {loader}: {own.note}."
-            )
-    return " ".join(parts)

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 from chatlab import render
 from chatlab.errors import RevisionCompareError
 from chatlab.results import Result
-from chatlab.revisions.behaviour import FamilyCount, ProbeChange, RenderRow
-from chatlab.revisions.delimiters import Delimiter
-from chatlab.revisions.drift import BoundaryDrift
-from chatlab.revisions.effects import FlagRow
-from chatlab.revisions.findings import Finding
+from chatlab.revisions.differences.behaviour import FamilyCount, ProbeChange, RenderRow, probes
+from chatlab.revisions.differences.delimiters import Delimiter, Spacing
+from chatlab.revisions.differences.drift import BoundaryDrift, DriftRow
+from chatlab.revisions.differences.tables import TableDiff
+from chatlab.revisions.facts import Facts, LoaderRow, Side
+from chatlab.revisions.files import FlagRow, StopRow
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.report.explain import Explanation, explain_probe
-from chatlab.revisions.structure import FileChange, TableDiff
+from chatlab.revisions.report.explain import Explanation, Tokenized, explanation
+from chatlab.revisions.report.forms import to_html, to_markdown, to_rich, visible
+from chatlab.revisions.sections import heading, report_of
+from chatlab.revisions.structure import FileChange
+from chatlab.revisions.wording import Finding
 from chatlab.severity import Severity
 from chatlab.snapshots.snapshot import Snapshot
+from chatlab.snapshots.views import LoaderView, Probe, loader_view
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,59 +32,8 @@ if TYPE_CHECKING:
     from chatlab.plots import Drawing
 
 
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """One of the two things compared."""
-
-    name: str
-    revision: str | None
-    snapshot_sha256: str
-    class_name: str
-    error: str | None
-    files: tuple[str, ...]
-    versions: Mapping[str, str | None]
-    title: str | None = field(default=None, compare=False)
-    """First line of the commit's message, where the repository tells."""
-    date: str | None = field(default=None, compare=False)
-    """When the commit was made, ISO 8601."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoaderRow:
-    """What the same change looks like through another loader."""
-
-    loader: str
-    severity: Severity
-    class_names: str
-    ids_changed: int
-    probe_len: int
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriftRow:
-    """Drift of one prompt on both sides, in code points; ``None`` where there is no echo."""
-
-    label: str
-    before_ids: int
-    after_ids: int
-    before_keep: int | None
-    after_keep: int | None
-    before_skip: int | None
-    after_skip: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StopRow:
-    """What one file says ends a reply."""
-
-    file: str
-    before: tuple[int, ...] | None
-    after: tuple[int, ...] | None
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Comparison(Result):
+class Comparison(Facts, Result):
     """What changed between two revisions, or between two library versions, and how badly.
 
     A pure function of two snapshots (law L5): sorted, without dates of its own, the same on every machine. Titles and
@@ -88,30 +42,6 @@ class Comparison(Result):
 
     title = "Two revisions"
 
-    before: Side
-    after: Side
-    loader: str
-    severity: Severity
-    verdict: str
-    findings: tuple[Finding, ...]
-    changes: tuple[FileChange, ...]
-    shadowing: tuple[str, ...]
-    flags: tuple[FlagRow, ...]
-    stops: tuple[StopRow, ...]
-    vocabulary: TableDiff | None
-    merges: TableDiff | None
-    template_diff: str
-    template_variables: tuple[tuple[str, ...], tuple[str, ...]]
-    renders: tuple[RenderRow, ...]
-    prefix_breaks: tuple[tuple[str, ...], tuple[str, ...]]
-    families: tuple[FamilyCount, ...]
-    probes: tuple[ProbeChange, ...]
-    drift: tuple[DriftRow, ...]
-    boundaries: tuple[BoundaryDrift, ...]
-    delimiters: tuple[Delimiter, ...]
-    loaders: tuple[LoaderRow, ...]
-    advice: tuple[str, ...]
-    notes: tuple[str, ...]
     snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, compare=False)
     """The two snapshots, for :meth:`explain`; not part of ``to_dict``."""
 
@@ -120,15 +50,13 @@ class Comparison(Result):
         return render.readable(told)
 
     def __str__(self) -> str:
-        from chatlab.revisions.report.forms import heading, visible
-
         findings = [f"  {finding.severity.label} ({finding.kind}): {finding.title}" for finding in self.findings]
         return "\n".join(map(visible, [heading(self), f"{self.severity.label}: {self.verdict}", *findings]))
 
     @property
     def kinds(self) -> tuple[ChangeKind, ...]:
         """The kinds of change, the worst first."""
-        return tuple(finding.kind for finding in self.findings)
+        return tuple(dict.fromkeys(finding.kind for finding in self.findings))
 
     @property
     def exit_code(self) -> int:
@@ -145,7 +73,8 @@ class Comparison(Result):
             raise RevisionCompareError(
                 "this comparison was read from a file and has no snapshots: compare again to explain a probe"
             )
-        return explain_probe(*self.snapshots, self.loader, label)
+        sides = [_tokenized(loader_view(s.record, self.loader), label) for s in self.snapshots]
+        return explanation(label, *sides)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -170,9 +99,7 @@ class Comparison(Result):
 
     def to_markdown(self) -> str:
         """Return the report for a pull request."""
-        from chatlab.revisions.report.forms import to_markdown
-
-        return to_markdown(self)
+        return to_markdown(report_of(self))
 
     def frames(self) -> dict[str, pd.DataFrame]:
         """Return the tables as DataFrames: findings, changes, flags, stops, renders, families, probes, drift, delimiters, loaders."""
@@ -194,15 +121,11 @@ class Comparison(Result):
         return plot_probe_changes(self)
 
     def __rich__(self) -> Any:
-        from chatlab.revisions.report.forms import to_rich
-
-        return to_rich(self)
+        return to_rich(report_of(self))
 
     def body(self) -> str:
         """Return the report as escaped HTML."""
-        from chatlab.revisions.report.forms import to_html
-
-        return to_html(self)
+        return to_html(report_of(self))
 
 
 _ROWS: dict[str, type] = {
@@ -216,8 +139,24 @@ _ROWS: dict[str, type] = {
     "drift": DriftRow,
     "boundaries": BoundaryDrift,
     "delimiters": Delimiter,
+    "spacing": Spacing,
     "loaders": LoaderRow,
 }
+
+
+def _tokenized(view: LoaderView, label: str) -> Tokenized:
+    known = probes(view)
+    if label not in known:
+        raise RevisionCompareError(f"no probe {label!r} on both sides: there are {', '.join(list(known)[:5])} and more")
+    return _pieces(view, known[label])
+
+
+def _pieces(view: LoaderView, probe: Probe) -> Tokenized:
+    names = {token_id: piece for piece, token_id in (view.components.vocabulary or {}).items()}
+    names.update({t.token_id: t.content for t in view.added_tokens.values() if t.token_id is not None})
+    ids = probe.ids or ()
+    echo = str(probe.keep if probe.keep is not None else probe.error or "")
+    return Tokenized(text=probe.text, ids=ids, pieces=tuple(names.get(i, "?") for i in ids), echo=echo)
 
 
 def _plain(value: Any) -> Any:

@@ -1,57 +1,39 @@
-"""What differs in effect between two views: what one loader made of the files on each side."""
+"""What differs in effect between two views: what one loader made of the files on each side. Data alone, no words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from chatlab.revisions.behaviour import (
+from chatlab.revisions.differences.behaviour import (
     CORE_FAMILIES,
     FamilyCount,
     ProbeChange,
     RenderRow,
-    bos_counts,
+    bos_changes,
     compare_probes,
     compare_renders,
 )
-from chatlab.revisions.structure import TableDiff, differences, merges_diff, vocabulary_diff
-from chatlab.snapshots.recorder import FLAGS, RESERVED, special_content
-from chatlab.snapshots.snapshot import exceeded
+from chatlab.revisions.differences.delimiters import Delimiter, Spacing, compare_delimiters, compare_spacing
+from chatlab.revisions.differences.tables import TableDiff, changed_scores, merges_diff, vocabulary_diff
+from chatlab.revisions.differences.templates import TemplateChange, compare_templates, written_words
+from chatlab.revisions.files import FlagRow, flag_rows, stop_ids
+from chatlab.revisions.structure import differences
+from chatlab.snapshots.recorder import RESERVED
+from chatlab.snapshots.views import Components, Record, loader_view
 
-Record = Mapping[str, Any]
-View = Mapping[str, Any]
-
-CONTROL = ("bos_token", "eos_token")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlagRow:
-    """One flag of one added token: what each file says, and what the loader made of it."""
+class ValueChange:
+    """One value of a component, or one setting, that differs."""
 
-    token: str
-    flag: str
+    name: str
+    """Its path inside the component, or the setting's name."""
     before: Any
-    """Effective value; ``None`` where the token is absent."""
     after: Any
-    json_before: Any
-    """What ``tokenizer.json`` says."""
-    json_after: Any
-    config_before: Any
-    """What ``tokenizer_config.json`` says."""
-    config_after: Any
-
-    @property
-    def changed(self) -> bool:
-        """Whether the effective value changed; a token that comes or goes changes its id, and not each flag besides."""
-        known = self.before is not None and self.after is not None
-        return bool(self.before != self.after) and (known or self.flag == "id")
-
-    @property
-    def disagree(self) -> bool:
-        """Whether the two files of one side say different things."""
-        pairs = ((self.json_before, self.config_before), (self.json_after, self.config_after))
-        return any(x is not None and y is not None and x != y for x, y in pairs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +44,15 @@ class Effects:
     after_error: str | None
     class_names: tuple[str, str]
     flags: tuple[FlagRow, ...]
-    components: Mapping[str, tuple[tuple[str, Any, Any], ...]]
-    """Component name → (path, before, after) of its differing values."""
+    components: Mapping[str, tuple[ValueChange, ...]]
+    """Component name → its differing values."""
     vocabulary: TableDiff | None
     merges: TableDiff | None
-    scores_differ: bool
-    specials: tuple[tuple[str, Any, Any], ...]
-    settings: tuple[tuple[str, Any, Any], ...]
-    template_differs: bool
+    scores: tuple[str, ...]
+    """Pieces of both sides whose scores differ."""
+    specials: tuple[ValueChange, ...]
+    settings: tuple[ValueChange, ...]
+    templates: tuple[TemplateChange, ...]
     exceeded: tuple[str | None, str | None]
     """Which limit of the renders the chat template exceeded on each side."""
     renders: tuple[RenderRow, ...]
@@ -77,6 +60,8 @@ class Effects:
     families: tuple[FamilyCount, ...]
     bos_changed: tuple[str, ...]
     stop_ids: tuple[tuple[int, ...], tuple[int, ...]]
+    delimiters: tuple[Delimiter, ...]
+    spacing: tuple[Spacing, ...]
 
     @property
     def load_differs(self) -> bool:
@@ -99,179 +84,100 @@ class Effects:
         return any(not p.ids_differ for p in self.probes)
 
     @property
+    def any_render(self) -> bool:
+        """Whether any dialogue renders otherwise."""
+        return any(not row.same for row in self.renders)
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The delimiters that a parser no longer finds."""
+        return tuple(sorted({d.token for d in self.delimiters if d.broken}))
+
+    @property
+    def changed_tokens(self) -> tuple[str, ...]:
+        """The added tokens whose effect changed."""
+        return tuple(sorted({row.token for row in self.flags if row.changed}))
+
+    @property
+    def only_placeholders(self) -> bool:
+        """Whether all added tokens that changed are unused placeholders."""
+        return bool(self.changed_tokens) and all(map(RESERVED.search, self.changed_tokens))
+
+    @property
+    def renumbered_tokens(self) -> bool:
+        """Whether an added token that is no placeholder came, went or has another id."""
+        return any(row.flag == "id" and row.changed and not RESERVED.search(row.token) for row in self.flags)
+
+    @property
     def static(self) -> bool:
         """Whether anything but probes and renders differs."""
         return bool(
             self.class_names[0] != self.class_names[1]
-            or any(row.changed for row in self.flags)
+            or self.changed_tokens
             or self.components
             or self.vocabulary
             or self.merges
-            or self.scores_differ
+            or self.scores
             or self.specials
             or self.settings
-            or self.template_differs
+            or any(t.used for t in self.templates)
             or self.stop_ids[0] != self.stop_ids[1]
         )
 
     @property
     def any(self) -> bool:
         """Whether anything differs in effect."""
-        return bool(self.load_differs or self.static or self.probes or any(not r.same for r in self.renders))
+        return bool(self.load_differs or self.static or self.probes or self.any_render)
 
 
-def effects(a: Record, b: Record, loader: str) -> Effects:
+def effects(before: Record, after: Record, loader: str) -> Effects:
     """Return what differs between the views that ``loader`` has of two records."""
-    x, y = a["views"][loader], b["views"][loader]
-    probes, families = compare_probes(x, y)
-    models = [v.get("components", {}).get("model", {}) for v in (x, y)]
-    tables = [
-        [record["tables"].get(model.get(name)) for name in ("vocab", "merges")]
-        for record, model in zip((a, b), models, strict=True)
-    ]
-    counts = bos_counts(x), bos_counts(y)
+    old, new = loader_view(before, loader), loader_view(after, loader)
+    probes, families = compare_probes(old, new)
+    literals = written_words(old.template) | written_words(new.template)
+    parts = old.components, new.components
     return Effects(
-        before_error=x.get("error"),
-        after_error=y.get("error"),
-        class_names=(x.get("class", ""), y.get("class", "")),
-        flags=tuple(flag_rows(a, b, x, y)),
-        components=_components(x.get("components", {}), y.get("components", {})),
-        vocabulary=_table(vocabulary_diff, models, "vocab", tables[0][0], tables[1][0]),
-        merges=_table(merges_diff, models, "merges", tables[0][1], tables[1][1]),
-        scores_differ=models[0].get("scores") != models[1].get("scores"),
-        specials=_pairs(x.get("specials", {}), y.get("specials", {})),
-        settings=_pairs(x.get("settings", {}), y.get("settings", {})),
-        template_differs=x.get("template", {}).get("text") != y.get("template", {}).get("text"),
-        exceeded=(exceeded(x.get("template", {})), exceeded(y.get("template", {}))),
-        renders=tuple(compare_renders(x, y)),
+        before_error=old.error,
+        after_error=new.error,
+        class_names=(old.class_name, new.class_name),
+        flags=tuple(flag_rows(before, after, old, new)),
+        components=_components(*parts),
+        vocabulary=_table(vocabulary_diff, parts[0].vocabulary, parts[1].vocabulary),
+        merges=_table(merges_diff, parts[0].merges, parts[1].merges),
+        scores=changed_scores(parts[0].scores, parts[1].scores),
+        specials=_changes(old.specials, new.specials),
+        settings=_changes(old.settings, new.settings),
+        templates=tuple(compare_templates(old, new)),
+        exceeded=(old.exceeded, new.exceeded),
+        renders=tuple(compare_renders(old, new)),
         probes=tuple(probes),
         families=tuple(families),
-        bos_changed=tuple(
-            sorted(
-                k for k in counts[0].keys() & counts[1].keys() if counts[0][k] != counts[1][k] and same_text(x, y, k)
-            )
-        ),
-        stop_ids=(tuple(stop_ids(a, x)), tuple(stop_ids(b, y))),
+        bos_changed=tuple(bos_changes(old, new)),
+        stop_ids=(tuple(stop_ids(before, old)), tuple(stop_ids(after, new))),
+        delimiters=tuple(compare_delimiters(old, new, literals)),
+        spacing=tuple(compare_spacing(old, new, literals)),
     )
 
 
-def same_text(x: View, y: View, label: str) -> bool:
-    """Whether both sides were asked to encode the same text under a label."""
-    rows = [{**view.get("chats", {}), **view.get("sequences", {})}[label] for view in (x, y)]
-    return bool(rows[0].get("text") == rows[1].get("text"))
-
-
-def _table(diff: Any, models: list[Any], name: str, before: Any, after: Any) -> TableDiff | None:
-    if models[0].get(name) == models[1].get(name) or before is None or after is None:
+def _table(diff: Callable[[T, T], TableDiff], before: T | None, after: T | None) -> TableDiff | None:
+    if before is None or after is None:
         return None
-    found: TableDiff = diff(before, after)
-    return found
+    found = diff(before, after)
+    return found if found.added or found.removed or found.moved else None
 
 
-def _components(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[tuple[str, Any, Any], ...]]:
-    found = {}
-    for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name), after.get(name)
-        if name == "model":
-            old, new = (
-                {k: v for k, v in (m or {}).items() if k not in ("vocab", "merges", "scores")} for m in (old, new)
-            )
-        rows = tuple(("/".join(path), x, y) for path, x, y in differences(old, new))
-        if rows and name != "version":
-            found[name] = rows
-    return found
+def _components(before: Components, after: Components) -> dict[str, tuple[ValueChange, ...]]:
+    names = sorted(before.parts.keys() | after.parts.keys())
+    pairs = ((name, before.parts.get(name), after.parts.get(name)) for name in names)
+    rows = {name: tuple(_leaves(old, new)) for name, old, new in pairs}
+    return {name: changes for name, changes in rows.items() if changes}
 
 
-def _pairs(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[tuple[str, Any, Any], ...]:
-    keys = sorted(before.keys() | after.keys())
-    return tuple((k, before.get(k), after.get(k)) for k in keys if before.get(k) != after.get(k))
+def _leaves(before: Any, after: Any) -> list[ValueChange]:
+    return [ValueChange(name="/".join(path), before=old, after=new) for path, old, new in differences(before, after)]
 
 
-# -- added tokens --------------------------------------------------------------------------------------------
-
-
-def flag_rows(a: Record, b: Record, x: View, y: View) -> list[FlagRow]:
-    """Return each flag that changed in effect or in a file, or over which the files of one side disagree."""
-    sides = []
-    for record, view in ((a, x), (b, y)):
-        documents = record["documents"]
-        sides.append((tokens_of(view.get("added_tokens")), json_tokens(documents), config_tokens(documents)))
-    (before, json_before, config_before), (after, json_after, config_after) = sides
-    rows = []
-    for token in sorted(before.keys() | after.keys(), key=lambda t: (before.get(t, after.get(t, {})).get("id", -1), t)):
-        for flag in ("id", *FLAGS):
-            values = [
-                side.get(token, {}).get(flag)
-                for side in (before, after, json_before, json_after, config_before, config_after)
-            ]
-            row = FlagRow(
-                token=token,
-                flag=flag,
-                before=values[0],
-                after=values[1],
-                json_before=values[2],
-                json_after=values[3],
-                config_before=values[4],
-                config_after=values[5],
-            )
-            if row.changed or row.disagree or values[2] != values[3] or values[4] != values[5]:
-                rows.append(row)
-    return rows
-
-
-def tokens_of(rows: Any) -> dict[str, dict[str, Any]]:
-    """Return a list of added tokens by content."""
-    return {t["content"]: t for t in rows or [] if isinstance(t, dict) and "content" in t}
-
-
-def json_tokens(documents: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the added tokens of ``tokenizer.json``."""
-    document = documents.get("tokenizer.json")
-    return tokens_of(document.get("added_tokens")) if isinstance(document, dict) else {}
-
-
-def config_tokens(documents: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the ``added_tokens_decoder`` of ``tokenizer_config.json``."""
-    document = documents.get("tokenizer_config.json")
-    decoder = document.get("added_tokens_decoder") if isinstance(document, dict) else None
-    return tokens_of([{**t, "id": int(i)} for i, t in decoder.items()]) if isinstance(decoder, dict) else {}
-
-
-def changed_tokens(rows: tuple[FlagRow, ...]) -> tuple[list[str], bool]:
-    """Return the added tokens whose effect changed, and whether all of them are unused placeholders."""
-    tokens = sorted({row.token for row in rows if row.changed})
-    return tokens, bool(tokens) and all(RESERVED.search(token) for token in tokens)
-
-
-# -- stop ids ------------------------------------------------------------------------------------------------
-
-
-def stop_id_table(record: Record, view: View) -> dict[str, list[int]]:
-    """Return the ids that end a reply, according to each of the four places that may say so."""
-    documents = record["documents"]
-    found = {}
-    for name in ("generation_config.json", "config.json"):
-        document = documents.get(name)
-        value = document.get("eos_token_id") if isinstance(document, dict) else None
-        if value is not None:
-            found[name] = sorted(value) if isinstance(value, list) else [value]
-    vocabulary = {t["content"]: t.get("id") for t in view.get("added_tokens", [])}
-    table = record["tables"].get(view.get("components", {}).get("model", {}).get("vocab"), {})
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        document = documents.get(name)
-        eos = document.get("eos_token") if isinstance(document, dict) else None
-        content = special_content(eos)
-        if content is not None:
-            token_id = vocabulary.get(content, table.get(content) if isinstance(table, dict) else None)
-            found[name] = [token_id] if token_id is not None else []
-    return found
-
-
-def stop_ids(record: Record, view: View) -> list[int]:
-    """Return the ids that generation stops at: ``generation_config.json`` decides, then the model's config, then the tokenizer."""
-    table = stop_id_table(record, view)
-    for name in ("generation_config.json", "config.json"):
-        if name in table:
-            return table[name]
-    eos = view.get("specials", {}).get("eos_token", {}).get("id")
-    return [eos] if eos is not None else []
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[ValueChange, ...]:
+    names = sorted(before.keys() | after.keys())
+    pairs = ((name, before.get(name), after.get(name)) for name in names)
+    return tuple(ValueChange(name=name, before=old, after=new) for name, old, new in pairs if old != new)

@@ -81,8 +81,23 @@ CONFIG_KEYS = {
 
 SENTENCEPIECE = {"kinds": K.ADDED_TOKENS, "specials": K.SPECIALS, "trainer": K.MODEL, "normalizer": K.NORMALIZER}
 
-IGNORED_CONFIG = "config.json"
-"""Of the model's own config only the keys above touch a tokenizer; the rest (layers, dropout …) is not told."""
+GGUF = {
+    "tokens": K.VOCABULARY,
+    "vocab": K.VOCABULARY,
+    "merges": K.MODEL,
+    "scores": K.MODEL,
+    "model": K.MODEL,
+    "token_type": K.ADDED_TOKENS,
+    "kinds": K.ADDED_TOKENS,
+    "pre": K.PRE_TOKENIZER,
+    "add_space_prefix": K.PRE_TOKENIZER,
+    "remove_extra_whitespaces": K.NORMALIZER,
+    "precompiled_charsmap": K.NORMALIZER,
+    "add_bos_token": K.POST_PROCESSOR,
+    "add_eos_token": K.POST_PROCESSOR,
+    "add_sep_token": K.POST_PROCESSOR,
+}
+"""Fields of a GGUF file, without their prefix ``tokenizer.ggml.``."""
 
 
 def kind_of(file: str, path: tuple[str, ...]) -> ChangeKind | None:
@@ -93,7 +108,10 @@ def kind_of(file: str, path: tuple[str, ...]) -> ChangeKind | None:
     >>> kind_of("config.json", ("hidden_size",)) is None
     True
     """
+    # Of the model's own config only the keys above touch a tokenizer; the rest (layers, dropout …) is not told.
     top = path[0] if path else ""
+    if file.endswith(".gguf"):
+        return _kind_of_field(path)
     if file.endswith(".py"):
         return K.REMOTE_CODE
     if file.startswith(("chat_template", "additional_chat_templates/")):
@@ -117,3 +135,15 @@ def kind_of(file: str, path: tuple[str, ...]) -> ChangeKind | None:
     if file == "merges.txt":
         return K.MODEL
     return CONFIG_KEYS.get(top, K.LAYOUT)
+
+
+def _kind_of_field(path: tuple[str, ...]) -> ChangeKind:
+    """Return the kind of a field of a GGUF file, wherever a record keeps it."""
+    for name in (key.removeprefix("tokenizer.ggml.").removeprefix("tokenizer.") for key in path):
+        if name.startswith("chat_template"):
+            return K.CHAT_TEMPLATE
+        if name.endswith("_token_id"):
+            return K.SPECIALS
+        if name in GGUF:
+            return GGUF[name]
+    return K.MODEL if path else K.LAYOUT

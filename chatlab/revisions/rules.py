@@ -1,43 +1,43 @@
-"""How badly each kind of change hurts: one rule a kind, a function of what differs in effect; ``None``: no effect."""
+"""How badly each kind of change hurts: one rule a kind, a function of what differs in effect; ``None``: no effect.
+
+A rule reads numbers, names and facts, never a text that was made for people.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from chatlab.revisions.effects import Effects, changed_tokens
+from chatlab.revisions.effects import Effects
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.severity import Severity
-from chatlab.snapshots.recorder import RESERVED
 
 K = ChangeKind
+Rule = Callable[[Effects], Severity | None]
 
 
 def reach(e: Effects) -> Severity:
     """Return how far a rule that changed was felt by the probes."""
-    if e.core_ids:
+    if e.core_ids or e.lost:
         return Severity.BREAKING
     return Severity.MAJOR if e.any_ids or e.any_text else Severity.MAJOR_LATENT
 
 
 def component(e: Effects, *names: str) -> bool:
     """Whether one of these components or settings changed in effect."""
-    return any(n in e.components for n in names) or any(n == name for name, _, _ in e.settings for n in names)
+    return any(name in e.components for name in names) or any(setting.name in names for setting in e.settings)
 
 
 def vocabulary(e: Effects) -> Severity | None:
     """New or moved pieces change the ids of every text that uses them, so no probe is needed; unused names do not."""
     if e.vocabulary is None:
         return None
-    names = [entry.rsplit(" ", 1)[0] for entry in (*e.vocabulary.added, *e.vocabulary.removed)]
-    only_names = e.vocabulary.added_len == e.vocabulary.removed_len and not e.vocabulary.moved_len
-    if only_names and names and all(RESERVED.search(name) for name in names) and not e.any_ids:
-        return Severity.MINOR
-    return max(reach(e), Severity.MAJOR)
+    unused = e.vocabulary.only_unused_names and not e.any_ids
+    return Severity.MINOR if unused else max(reach(e), Severity.MAJOR)
 
 
 def model(e: Effects) -> Severity | None:
     """Merges, scores or a switch of the model."""
-    return reach(e) if e.merges or e.scores_differ or component(e, "model", "trainer") else None
+    return reach(e) if e.merges or e.scores or component(e, "model", "trainer") else None
 
 
 def normalizer(e: Effects) -> Severity | None:
@@ -52,16 +52,12 @@ def pre_tokenizer(e: Effects) -> Severity | None:
 
 def added_tokens(e: Effects) -> Severity | None:
     """Flags, ids and contents of added tokens; a rule, so never below latent unless only placeholders were renamed."""
-    tokens, placeholders = changed_tokens(e.flags)
-    if not tokens and not component(e, "split_special_tokens"):
+    if not e.changed_tokens and not component(e, "split_special_tokens"):
         return None
-    only_names = placeholders and all(
-        row.flag == "id" or None in (row.before, row.after) for row in e.flags if row.changed
-    )
-    if only_names and not e.any_ids:
+    only_ids = all(row.flag == "id" for row in e.flags if row.changed)
+    if e.only_placeholders and only_ids and not e.any_ids:
         return Severity.MINOR
-    appeared = any(row.flag == "id" and row.changed and not RESERVED.search(row.token) for row in e.flags)
-    return Severity.BREAKING if appeared else reach(e)
+    return Severity.BREAKING if e.renumbered_tokens else reach(e)
 
 
 def post_processor(e: Effects) -> Severity | None:
@@ -73,6 +69,8 @@ def decoder(e: Effects) -> Severity | None:
     """Ids turn into other text."""
     if not component(e, "decoder", "clean_up_tokenization_spaces", "spaces_between_special_tokens"):
         return None
+    if e.lost:
+        return Severity.BREAKING
     return Severity.MAJOR if e.any_text or e.any_ids else Severity.MAJOR_LATENT
 
 
@@ -80,7 +78,7 @@ def chat_template(e: Effects) -> Severity | None:
     """Plain user and assistant turns decide; a template that renders all the same may still differ elsewhere."""
     if (e.exceeded[0] is None) != (e.exceeded[1] is None):
         return Severity.BREAKING
-    if not e.template_differs:
+    if not any(change.used for change in e.templates):
         return None
     roles = {row.roles for row in e.renders if not row.same}
     if "plain" in roles:
@@ -92,7 +90,7 @@ def specials(e: Effects) -> Severity | None:
     """BOS, EOS and what ends a reply."""
     if e.stop_ids[0] != e.stop_ids[1]:
         return Severity.BREAKING
-    names = {name for name, _, _ in e.specials if name != "all"}
+    names = {change.name for change in e.specials if change.name != "all"}
     if names & {"bos_token", "eos_token"}:
         return Severity.BREAKING
     return Severity.MAJOR if e.specials else None
@@ -102,11 +100,8 @@ def limits(e: Effects) -> Severity | None:
     """Lengths and sides; truncation baked into a file can cut a prompt, which the probes then show."""
     if component(e, "truncation", "padding") and e.any_ids:
         return reach(e)
-    return (
-        Severity.MINOR
-        if component(e, "model_max_length", "padding_side", "truncation_side", "truncation", "padding")
-        else None
-    )
+    sides = component(e, "model_max_length", "padding_side", "truncation_side", "truncation", "padding")
+    return Severity.MINOR if sides else None
 
 
 def tokenizer_class(e: Effects) -> Severity | None:
@@ -122,26 +117,13 @@ def any_effect(e: Effects) -> Severity | None:
     """For causes that may change everything: the library, the set of files, code."""
     if not e.any:
         return None
-    rules = (
-        vocabulary,
-        model,
-        normalizer,
-        pre_tokenizer,
-        added_tokens,
-        post_processor,
-        decoder,
-        chat_template,
-        specials,
-        limits,
-        tokenizer_class,
-    )
-    found = [severity for rule in rules if (severity := rule(e)) is not None]
-    if e.probes or any(not row.same for row in e.renders):
+    found = [severity for rule in RULES.values() if (severity := rule(e)) is not None]
+    if e.probes or e.any_render:
         found.append(reach(e) if e.probes else Severity.MAJOR)
     return max(found, default=Severity.INFO)
 
 
-RULES: dict[ChangeKind, Callable[[Effects], Severity | None]] = {
+RULES: dict[ChangeKind, Rule] = {
     K.VOCABULARY: vocabulary,
     K.MODEL: model,
     K.NORMALIZER: normalizer,
@@ -153,7 +135,10 @@ RULES: dict[ChangeKind, Callable[[Effects], Severity | None]] = {
     K.SPECIALS: specials,
     K.LIMITS: limits,
     K.CLASS: tokenizer_class,
-    K.LIBRARY: any_effect,
-    K.LAYOUT: any_effect,
-    K.REMOTE_CODE: any_effect,
 }
+"""The rule of each kind that acts through a part of its own; the other kinds act through any of them."""
+
+
+def severity_of(kind: ChangeKind, e: Effects) -> Severity | None:
+    """Return how badly a change of this kind hurt; ``None`` where it had no effect."""
+    return RULES.get(kind, any_effect)(e)

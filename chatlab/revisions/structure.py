@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chatlab.revisions.differences.tables import changed_scores
+from chatlab.revisions.files import contradictions
 from chatlab.revisions.kinds import ChangeKind, kind_of
 from chatlab.snapshots.recorder import canonical
-
-EXAMPLES = 20
-"""At most this many entries of a vocabulary or merge list are told."""
+from chatlab.snapshots.views import Record, scores_by_piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,62 +92,75 @@ ABSENT = _Absent()
 """Stands for a value that is not there, which differs from JSON's null."""
 
 
-def file_changes(a: dict[str, Any], b: dict[str, Any]) -> list[FileChange]:
+def file_changes(before: Record, after: Record) -> list[FileChange]:
     """Return every value that differs between the files of two records, sorted by file and path.
 
     A template that moved between ``tokenizer_config.json`` and ``chat_template.jinja`` unchanged, or merges that
-    are now spelled as pairs, are changes of layout.
+    are now spelled as pairs, are changes of layout. So is a file that came or went, but for what it says otherwise than
+    the files beside it.
     """
-    changes = []
-    for file in sorted(a["files"].keys() | b["files"].keys()):
-        if a["files"].get(file) == b["files"].get(file):
+    changes: list[FileChange] = []
+    for file in sorted(before["files"].keys() | after["files"].keys()):
+        sides = [side["files"].get(file) for side in (before, after)]
+        if sides[0] == sides[1]:
             continue
-        if file not in a["files"] or file not in b["files"]:
-            present = b if file in b["files"] else a
-            changes.append(_whole_file(file, present["documents"].get(file), added=present is b))
-            continue
-        changes += _within(file, a, b)
+        changes += _within(file, before, after) if None not in sides else _whole_file(file, before, after)
     return _fold_moved_templates(changes)
 
 
-def _whole_file(file: str, document: Any, *, added: bool) -> FileChange:
-    kind = (
-        kind_of(file, ()) if file.endswith((".py", ".jinja")) or file.startswith("chat_template") else ChangeKind.LAYOUT
-    )
-    shown = document if isinstance(document, str) else None
-    return FileChange(
+def _whole_file(file: str, before: Record, after: Record) -> Iterator[FileChange]:
+    added = file in after["files"]
+    documents = (after if added else before)["documents"]
+    template = file.endswith((".py", ".jinja")) or file.startswith("chat_template")
+    shown = documents.get(file) if isinstance(documents.get(file), str) else None
+    operation = "added" if added else "removed"
+    yield FileChange(
         file=file,
         path="",
-        kind=kind or ChangeKind.LAYOUT,
-        operation="added" if added else "removed",
+        kind=(kind_of(file, ()) if template else None) or ChangeKind.LAYOUT,
+        operation=operation,
         before=None if added else shown,
         after=shown if added else None,
     )
-
-
-def _within(file: str, a: dict[str, Any], b: dict[str, Any]) -> list[FileChange]:
-    before, after = named(file, a["documents"].get(file)), named(file, b["documents"].get(file))
-    found = []
-    if before is None and after is None:  # code, tiktoken ranks: only the bytes are known
-        kind = kind_of(file, ()) or ChangeKind.LAYOUT
-        shas = a["files"][file]["sha256"], b["files"][file]["sha256"]
-        found.append(FileChange(file=file, path="", kind=kind, operation="changed", before=shas[0], after=shas[1]))
-    for path, old, new in differences(before, after):
-        kind_found = kind_of(file, path)
-        if kind_found is not None:
-            operation = "added" if old is ABSENT else "removed" if new is ABSENT else "changed"
-            known = [None if value is ABSENT else value for value in (old, new)]
-            found.append(
-                FileChange(
-                    file=file,
-                    path="/".join(path),
-                    kind=kind_found,
-                    operation=operation,
-                    before=known[0],
-                    after=known[1],
-                )
+    for found in contradictions(documents):
+        if file in found.values:
+            others = next((value for name, value in found.values.items() if name != file), None)
+            pair = (others, found.values[file]) if added else (found.values[file], others)
+            yield FileChange(
+                file=file, path=found.name, kind=found.kind, operation="changed", before=pair[0], after=pair[1]
             )
-    return found
+
+
+def _within(file: str, before: Record, after: Record) -> Iterator[FileChange]:
+    documents = [named(file, side["documents"].get(file)) for side in (before, after)]
+    if documents[0] is None and documents[1] is None:  # code, tiktoken ranks: only the bytes are known
+        kind = kind_of(file, ()) or ChangeKind.LAYOUT
+        shas = before["files"][file]["sha256"], after["files"][file]["sha256"]
+        yield FileChange(file=file, path="", kind=kind, operation="changed", before=shas[0], after=shas[1])
+    for path, old, new in differences(*documents):
+        kind_found = kind_of(file, path)
+        if kind_found is None or _same_scores(path, documents, (before["tables"], after["tables"])):
+            continue
+        yield FileChange(
+            file=file,
+            path="/".join(path),
+            kind=kind_found,
+            operation="added" if old is ABSENT else "removed" if new is ABSENT else "changed",
+            before=None if old is ABSENT else old,
+            after=None if new is ABSENT else new,
+        )
+
+
+def _same_scores(path: tuple[str, ...], documents: list[Any], tables: tuple[Any, Any]) -> bool:
+    """Whether a list of scores differs only because pieces came, went or moved."""
+    if path[-1:] != ("scores",):
+        return False
+    sides = []
+    for document, known in zip(documents, tables, strict=True):
+        for key in path[:-1]:
+            document = document.get(key, {})
+        sides.append(scores_by_piece(known.get(document.get("vocab")), known.get(document.get("scores"))))
+    return None not in sides and not changed_scores(*sides)
 
 
 def _fold_moved_templates(changes: list[FileChange]) -> list[FileChange]:
@@ -167,82 +179,3 @@ def _fold_moved_templates(changes: list[FileChange]) -> list[FileChange]:
                 )
                 return [c for c in changes if c not in (gone, new)] + [moved]
     return changes
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableDiff:
-    """Two vocabularies or merge lists against each other; the lists hold the first few entries."""
-
-    before_len: int
-    after_len: int
-    added_len: int
-    removed_len: int
-    moved_len: int
-    """Pieces that kept their name and lost their number, or merges that changed their place."""
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-    moved: tuple[str, ...]
-
-    @property
-    def summary(self) -> str:
-        """One line of counts."""
-        parts = (
-            [f"{self.before_len:,} → {self.after_len:,}"]
-            if self.before_len != self.after_len
-            else [f"{self.before_len:,}"]
-        )
-        parts += [
-            f"{n:,} {word}"
-            for n, word in ((self.added_len, "added"), (self.removed_len, "removed"), (self.moved_len, "renumbered"))
-            if n
-        ]
-        return ", ".join(parts)
-
-
-def vocabulary_diff(before: dict[str, int], after: dict[str, int]) -> TableDiff:
-    """Return which pieces came, went or got another id.
-
-    >>> vocabulary_diff({"a": 0, "b": 1}, {"b": 0, "c": 1}).summary
-    '2, 1 added, 1 removed, 1 renumbered'
-    """
-    added = sorted(after.keys() - before.keys(), key=lambda p: after[p])
-    removed = sorted(before.keys() - after.keys(), key=lambda p: before[p])
-    moved = [p for p, i in before.items() if p in after and after[p] != i]
-    return TableDiff(
-        before_len=len(before),
-        after_len=len(after),
-        added_len=len(added),
-        removed_len=len(removed),
-        moved_len=len(moved),
-        added=tuple(f"{p} {after[p]}" for p in added[:EXAMPLES]),
-        removed=tuple(f"{p} {before[p]}" for p in removed[:EXAMPLES]),
-        moved=tuple(f"{p} {before[p]} → {after[p]}" for p in moved[:EXAMPLES]),
-    )
-
-
-def merges_diff(before: list[str], after: list[str]) -> TableDiff:
-    """Return which merges came or went, and how many of those in both stand in another order."""
-    old, new = set(before), set(after)
-    added, removed = [m for m in after if m not in old], [m for m in before if m not in new]
-    kept, wanted = [m for m in before if m in new], [m for m in after if m in old]
-    moved = [m for m, n in zip(kept, wanted, strict=False) if m != n]
-    return TableDiff(
-        before_len=len(before),
-        after_len=len(after),
-        added_len=len(added),
-        removed_len=len(removed),
-        moved_len=len(moved),
-        added=tuple(added[:EXAMPLES]),
-        removed=tuple(removed[:EXAMPLES]),
-        moved=tuple(moved[:EXAMPLES]),
-    )
-
-
-def shown(value: Any) -> str:
-    """Return a value as one short line of JSON.
-
-    >>> shown({"rstrip": True})
-    '{"rstrip": true}'
-    """
-    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    return text if len(text) <= 120 else f"{text[:117]}…"

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from chatlab.embedded import tokenizer_path
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.report.forms import code, md, sections, visible
+from chatlab.revisions.report.forms import code, md, visible
+from chatlab.revisions.sections import sections
 from tests.support.injections import copy_of, edit, setting
 
 EVIL = "<img src=x onerror=alert(1)>[bold]`|</td>\x1b[31m\u202e"

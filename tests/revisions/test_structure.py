@@ -7,7 +7,8 @@ import copy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlab.revisions.structure import ABSENT, differences, merges_diff, vocabulary_diff
+from chatlab.revisions.differences.tables import merges_diff, vocabulary_diff
+from chatlab.revisions.structure import ABSENT, differences
 
 leaves = st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2)
 values = st.recursive(

@@ -19,8 +19,8 @@ from chatlab.errors import LockError
 from chatlab.locks.check import check
 from chatlab.locks.lock import lock
 from chatlab.revisions.compare import compare_revisions
+from chatlab.revisions.differences.templates import same_meaning, template_variables
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.revisions.templates import same_meaning, template_variables
 from chatlab.severity import Severity
 from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import snapshot

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chatlab.errors import RevisionCompareError
 from chatlab.render import readable, text_html
 from chatlab.results import Result
-from chatlab.revisions.behaviour import probes
-from chatlab.snapshots.snapshot import Snapshot
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,38 +79,29 @@ def _pieces(ids: tuple[int, ...], names: tuple[str, ...]) -> str:
     return " ".join(f"{name!r}:{i}" for i, name in zip(ids, names, strict=True))
 
 
-def id_pieces(record: Mapping[str, Any], view: Mapping[str, Any]) -> dict[int, str]:
-    """Return id → piece of a view."""
-    table = record["tables"].get(view.get("components", {}).get("model", {}).get("vocab"), {})
-    found = {i: piece for piece, i in table.items()} if isinstance(table, dict) else dict(enumerate(table))
-    found.update({t["id"]: t["content"] for t in view.get("added_tokens", [])})
-    return found
+@dataclass(frozen=True, kw_only=True)
+class Tokenized:
+    """One text as one tokenizer reads it."""
+
+    text: str
+    ids: tuple[int, ...]
+    pieces: tuple[str, ...]
+    echo: str
+    """Decoded with special tokens kept, or the error."""
 
 
-def explain_probe(before: Snapshot, after: Snapshot, loader: str, label: str) -> Explanation:
-    """Return both tokenizations of one probe, side by side.
+def explanation(label: str, before: Tokenized, after: Tokenized) -> Explanation:
+    """Return both tokenizations of one probe, side by side."""
+    matcher = difflib.SequenceMatcher(a=before.ids, b=after.ids, autojunk=False)
+    rows = tuple(_row(before, after, *opcode) for opcode in matcher.get_opcodes())
+    return Explanation(label=label, text=before.text, before=before.echo, after=after.echo, rows=rows)
 
-    Raises:
-        RevisionCompareError: one side has no probe of that label.
-    """
-    sides = [(s, s.view(loader)) for s in (before, after)]
-    found = [probes(view).get(label) for _, view in sides]
-    if found[0] is None or found[1] is None:
-        known = ", ".join(list(probes(sides[0][1]))[:5])
-        raise RevisionCompareError(f"no probe {label!r} on both sides: there are {known} and more")
-    ids = [list(p.get("ids") or []) if p else [] for p in found]
-    names = [id_pieces(s.record, view) for s, view in sides]
-    rows = []
-    for operation, a0, a1, b0, b1 in difflib.SequenceMatcher(a=ids[0], b=ids[1], autojunk=False).get_opcodes():
-        one, two = tuple(ids[0][a0:a1]), tuple(ids[1][b0:b1])
-        rows.append(
-            PieceRow(
-                same=operation == "equal",
-                before_ids=one,
-                before_pieces=tuple(names[0].get(i, "?") for i in one),
-                after_ids=two,
-                after_pieces=tuple(names[1].get(i, "?") for i in two),
-            )
-        )
-    echoes = [str(p.get("keep", p.get("error", ""))) for p in found if p]
-    return Explanation(label=label, text=str(found[0]["text"]), before=echoes[0], after=echoes[1], rows=tuple(rows))
+
+def _row(before: Tokenized, after: Tokenized, operation: str, a0: int, a1: int, b0: int, b1: int) -> PieceRow:
+    return PieceRow(
+        same=operation == "equal",
+        before_ids=before.ids[a0:a1],
+        before_pieces=before.pieces[a0:a1],
+        after_ids=after.ids[b0:b1],
+        after_pieces=after.pieces[b0:b1],
+    )
