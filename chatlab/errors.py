@@ -36,6 +36,7 @@
     ├── RevisionCompareError   two revisions could not be compared
     │   ├── VersionInstallError an environment with another library version cannot be made
     │   └── LockError          a lock file is damaged, unsafe, newer, or lacks the alias (also ValueError)
+    ├── PlainDataError         plain data is not what ``to_dict`` wrote           (also ValueError)
     └── OutputError            a result cannot be written where it was asked for   (also OSError)
 
 Each message names the thing that is wrong and the way out.
@@ -197,6 +198,10 @@ class VersionInstallError(RevisionCompareError):
 
 class LockError(RevisionCompareError, ValueError):
     """A lock file is damaged, unsafe, of a newer schema, or lacks the alias."""
+
+
+class PlainDataError(ChatlabError, ValueError):
+    """Plain data is not what ``to_dict`` wrote: a field is missing, unknown or of another type."""
 
 
 class OutputError(ChatlabError, OSError):

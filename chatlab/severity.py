@@ -39,8 +39,15 @@ class Severity(IntEnum):
 
     @classmethod
     def from_label(cls, label: str) -> Severity:
-        """Return the severity that is shown as ``label``."""
-        return next(severity for severity in cls if severity.label == label)
+        """Return the severity that is shown as ``label``.
+
+        Raises:
+            ValueError: none is.
+        """
+        labels = {severity.label: severity for severity in cls}
+        if label not in labels:
+            raise ValueError(f"{label!r} is no severity: {', '.join(labels)}")
+        return labels[label]
 
 
 COULD_NOT_COMPARE = 3

@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 # A module may import modules of a lower level, and modules of its own room.
 LEVELS = [
     {"errors"},
-    {"embedded", "files", "lexicon", "place", "plots", "render", "severity"},
+    {"embedded", "files", "lexicon", "place", "plain", "plots", "render", "severity"},
     {"progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unicodedata import east_asian_width
 
+from chatlab.plain import Plain
 from chatlab.render import table_html, visible
 from chatlab.results import Result
 
@@ -41,7 +42,7 @@ class BufferStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BufferTrace(Result):
+class BufferTrace(Result, Plain):
     r"""A whole text through a buffer, call by call.
 
     >>> from chatlab.buffering.tokflow import TokFlow
@@ -82,16 +83,6 @@ class BufferTrace(Result):
         from chatlab.plots import plot_buffer_trace
 
         return plot_buffer_trace(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {"steps": [{**asdict(step), "waiting_for": list(step.waiting_for)} for step in self.steps]}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> BufferTrace:
-        """The trace that :meth:`to_dict` wrote."""
-        steps = ({**step, "waiting_for": tuple(step["waiting_for"])} for step in data["steps"])
-        return cls(steps=tuple(BufferStep(**step) for step in steps))
 
     def __str__(self) -> str:
         rows = [_HEADER, *map(_cells, self.steps)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatlab.buffering.scanner import Replacements, Scanner
 from chatlab.engines.engine import EndEvent, Event, FinishReason, TokenEvent
 from chatlab.errors import GenerationError, TokenIdError
+from chatlab.plain import Plain
 from chatlab.render import readable, table_html, text_html
 from chatlab.results import Result
 from chatlab.streaming.detokenizer import StreamingDetokenizer
@@ -49,7 +49,7 @@ class Delta:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamResult(Result):
+class StreamResult(Result, Plain):
     """A whole reply: both texts, its ids, why it ended and how fast it came."""
 
     title = "A reply"
@@ -76,17 +76,6 @@ class StreamResult(Result):
     """Seconds to the last token."""
     tokens_per_s: float | None
     """Tokens after the first, by the time they took; ``None`` for fewer than two, or where only text came."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> StreamResult:
-        """The value that ``to_dict`` wrote down, also after a trip through JSON."""
-        logprobs = data["logprobs"]
-        token_ids = {"token_ids": tuple(data["token_ids"]), "logprobs": None if logprobs is None else tuple(logprobs)}
-        return cls(**{**data, **token_ids})
 
     def to_frame(self) -> pd.DataFrame:
         """One row a token: ``token_id`` and ``logprob``; for a server that gives no ids, one row without any."""
