@@ -106,7 +106,9 @@ def _reader(kind: type, made: Any) -> Callable[[Any, Any], Any]:
     from cattrs.gen import make_dict_structure_fn
 
     get_type_hints(kind)  # a name that is imported for type checkers alone fails here, at its cause
-    read: Callable[[Any, Any], Any] = make_dict_structure_fn(kind, made, _cattrs_forbid_extra_keys=True, **_left_out(kind))
+    read: Callable[[Any, Any], Any] = make_dict_structure_fn(
+        kind, made, _cattrs_forbid_extra_keys=True, **_left_out(kind)
+    )
 
     def of_mapping(value: Any, asked: Any) -> Any:
         if not isinstance(value, Mapping):

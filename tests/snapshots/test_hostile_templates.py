@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import threading
@@ -11,9 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
-from chatlab.cli.commands import compare_command
+from chatlab.cli.revisions import compare
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import LockError
 from chatlab.locks.check import check
@@ -25,6 +23,8 @@ from chatlab.severity import Severity
 from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import snapshot
 from tests.prompts.templates.test_sandbox import BOMBS, ESCAPES
+from tests.support.commands import exit_code
+from tests.support.commands import screen as screen
 from tests.support.injections import copy_of, setting
 from tests.support.templates import ALL
 
@@ -73,13 +73,12 @@ def test_the_snapshot_names_the_limit(tmp_path):
     assert snapshot(tokenizer_path("byte-bpe")).warnings == ()
 
 
-def test_a_template_that_explodes_for_tools_alone_is_breaking_too(tmp_path):
+def test_a_template_that_explodes_for_tools_alone_is_breaking_too(screen, tmp_path):
     """The rest renders as before; with tools a server would hang."""
     folder = copy_of("byte-bpe", tmp_path / "t")
     setting("tokenizer_config.json", "chat_template", to=lambda t: t + "{% if tools %}" + LOOPS + "{% endif %}")(folder)
-    screen = Console(file=io.StringIO(), width=200)
-    assert compare_command(str(tokenizer_path("byte-bpe")), str(folder), console=screen) == 1
-    assert "exceeded 0.5 s of processor time after the change" in screen.file.getvalue()
+    assert exit_code(compare, str(tokenizer_path("byte-bpe")), str(folder)) == 1
+    assert "exceeded 0.5 s of processor time after the change" in screen.getvalue()
     assert "text" in snapshot(folder).view()["chats"]["chat/turns-1"]
 
 
