@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -60,6 +61,9 @@ def module_files() -> dict[str, str]:
 
 
 FILES = module_files()
+PACKAGES = {
+    ".".join(path.parent.relative_to(ROOT / "chatlab").parts) for path in (ROOT / "chatlab").rglob("__init__.py")
+} - {""}
 ROOMS = {name.split(".")[0] for name in FILES if name}
 
 
@@ -99,26 +103,69 @@ def test_arrows_run_down(module: str) -> None:
             assert other == room or level(other) < level(room), f"{module} imports {target}: the arrow runs up"
 
 
-def test_no_module_stands_in_an_import_cycle() -> None:
+def arrows(node: Callable[[str], str] = str) -> dict[str, set[str]]:
+    """Who imports whom, also in functions and for types alone; ``node`` says what a module counts as."""
     graph: dict[str, set[str]] = {}
     for name, source in FILES.items():
-        targets = {
-            t.removeprefix("chatlab.")
-            for t, typing_only in imports(source)
-            if t.startswith("chatlab.") and not typing_only
-        }
-        graph[name] = {t for t in targets if t in FILES and t != name}
+        if name:
+            targets = {
+                t.removeprefix("chatlab.") for t, _ in imports(source) if t.startswith("chatlab.")
+            } & FILES.keys()
+            graph.setdefault(node(name), set()).update(map(node, targets))
+    return {name: targets - {name} for name, targets in graph.items()}
+
+
+def folder_of(module: str) -> str:
+    return module if module in PACKAGES else module.rpartition(".")[0]
+
+
+def sub_room(module: str) -> str:
+    """A sub-room, such as ``prompts.formats``, is one; the files of a room itself stand for themselves."""
+    return folder_of(module) if "." in folder_of(module) else module
+
+
+def cycle_of(graph: dict[str, set[str]]) -> list[str]:
+    """One cycle, or nothing."""
     done: set[str] = set()
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, f"cycle: {' -> '.join([*path, name])}"
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        found: list[str] = []
         if name not in done:
-            for target in graph[name]:
-                visit(target, (*path, name))
+            for target in sorted(graph.get(name, ())):
+                found = found or visit(target, [*path, name])
             done.add(name)
+        return found
 
-    for name in graph:
-        visit(name, ())
+    return next(filter(None, (visit(name, []) for name in sorted(graph))), [])
+
+
+def test_no_module_stands_in_an_import_cycle() -> None:
+    """Not for types and not inside functions either: what two files both need stands in a third."""
+    assert not cycle_of(arrows())
+
+
+def test_no_two_sub_rooms_know_each_other() -> None:
+    """Of two sub-rooms, or a sub-room and a file of its room, one is the lower."""
+    assert not cycle_of(arrows(sub_room))
+
+
+def test_the_search_for_cycles_finds_them() -> None:
+    assert cycle_of({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert not cycle_of({"a": {"b", "c"}, "b": {"c"}})
+
+
+def test_a_room_holds_one_idea() -> None:
+    """More than fourteen files hold two."""
+    crowds = Counter(folder_of(name) for name in FILES if name not in PACKAGES)
+    assert not {room: count for room, count in crowds.items() if room and count > 14}
+
+
+def test_every_room_says_what_lives_there() -> None:
+    for package in PACKAGES:
+        told = ast.get_docstring(ast.parse(FILES[package]))
+        assert told, f"{package}/__init__.py has no docstring"
 
 
 @pytest.mark.parametrize("library", OWNERS)

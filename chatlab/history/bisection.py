@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError, RevisionError
-from chatlab.progress.meter import Meter, Reporter
+from chatlab.progress.meter import Meter
+from chatlab.progress.progress import Reporter
 from chatlab.render import readable, table_html, verdict_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions

@@ -17,7 +17,8 @@ from typing import Any
 
 from chatlab.errors import ChatlabError, VersionInstallError
 from chatlab.history.matrix import VersionMatrix, matrix_of
-from chatlab.progress.meter import Meter, Reporter
+from chatlab.progress.meter import Meter
+from chatlab.progress.progress import Reporter
 from chatlab.snapshots import recorder
 from chatlab.snapshots.arguments import place, switches, texts
 from chatlab.snapshots.cache import Cache

@@ -10,13 +10,11 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from chatlab.place import Place, in_kernel
+from chatlab.progress.progress import Progress
 from chatlab.render import bar_html, paragraph_html
-
-if TYPE_CHECKING:
-    from chatlab.progress.meter import Progress
 
 INTERVAL_S = 0.2
 """Seconds between two drawings of a count at least; the first and the last are always drawn."""

@@ -11,7 +11,8 @@ from typing import Any, Self
 from chatlab.engines.engine import Engine, Event
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineError
-from chatlab.progress.meter import Meter, Reporter
+from chatlab.progress.meter import Meter
+from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.asked_prompt import Prompt
 from chatlab.streaming.reply import Delta, StreamResult

@@ -20,7 +20,7 @@ from chatlab.echo.trace import trace_echoes
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.history import environments
 from chatlab.history.environments import Environment, compare_versions
-from chatlab.progress.meter import Progress
+from chatlab.progress.progress import Progress
 from chatlab.prompts.dialogue import read_dialogues
 from chatlab.prompts.difference import compare_with_template
 from chatlab.streaming.many import stream_many

@@ -14,7 +14,8 @@ from io import StringIO
 import pytest
 
 from chatlab.progress import screens
-from chatlab.progress.meter import Meter, Progress
+from chatlab.progress.meter import Meter
+from chatlab.progress.progress import Progress
 from tests.conftest import ROOT
 
 WORK = """
