@@ -23,7 +23,8 @@ from chatlab.echo.edits import Cause
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin, carries_space
 from chatlab.echo.trace import trace_echo
 from chatlab.errors import ChatlabError, DialogueError, EncodeError, TemplateError
-from chatlab.progress.meter import Meter, Reporter, length_of
+from chatlab.progress.meter import Meter, length_of
+from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt, custom_skip_echo_len, prompt_text
 from chatlab.prompts.dialogue import Dialogue, new_prompt, prompts_of, read_dialogues
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates

@@ -11,7 +11,8 @@ from chatlab import render
 from chatlab.echo.causes import Laboratory, read
 from chatlab.echo.edits import Cause, Edit
 from chatlab.errors import EncodeError, TokenIdError
-from chatlab.progress.meter import Meter, Reporter, length_of
+from chatlab.progress.meter import Meter, length_of
+from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
 from chatlab.results import Result
 from chatlab.tokenizers.load import as_tokenizer

@@ -17,7 +17,8 @@ from chatlab.errors import (
     TemplateLimitError,
     TemplateSyntaxError,
 )
-from chatlab.progress.meter import Meter, Reporter, length_of
+from chatlab.progress.meter import Meter, length_of
+from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.control_tokens.reading import Reader
