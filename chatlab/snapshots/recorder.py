@@ -20,6 +20,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import random
 import re
 import select
 import signal
@@ -33,7 +34,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 
 FILE_PATTERNS = (
     "config.json",
@@ -59,6 +60,8 @@ FILE_PATTERNS = (
 LIBRARIES = ("transformers", "tokenizers", "sentencepiece", "jinja2", "mistral-common", "tiktoken", "protobuf")
 CLOCK = datetime.datetime(2024, 5, 2, 12, 0, 0)
 """What ``strftime_now`` tells a chat template, so that a render does not change with the day."""
+LATER = datetime.datetime(2031, 11, 23, 21, 47, 36, 5)
+"""Another time, by which a template that asks for the clock is known."""
 
 TEMPLATE_SECONDS = 3
 """Processor time for all renders of a view; those of an honest template take a tenth of a second together."""
@@ -71,6 +74,9 @@ WAIT_SECONDS = 60
 
 TOKEN_LIMIT = 16
 """At most this many added tokens are probed; those that the chat template writes come first."""
+
+PROCESSOR_TEMPLATES = ("tokenizer_config.json", "chat_template.json", "processor_config.json")
+"""Files whose field ``chat_template`` holds one; the last two are read by a processor, and not by a tokenizer."""
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 SETTINGS = (
@@ -88,6 +94,7 @@ SETTINGS = (
 )
 FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 SURROGATE = re.compile("[\ud800-\udfff]")
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 RESERVED = re.compile(r"reserved|placeholder|unused|extra_id|dummy|pad_token|^\[?<?\|?control_\d", re.IGNORECASE)
 
 
@@ -333,9 +340,14 @@ class Loaded:
         """Return the chat template that this loader uses itself, or ``None``."""
         return None
 
-    def render(self, messages: list[dict[str, str]], generation: bool, tools: list[Any] | None) -> str | None:
-        """Render with the library's own code, or return ``None`` where the library has none."""
-        return None
+    @property
+    def renders(self) -> bool:
+        """Whether the library has code of its own for chat templates."""
+        return False
+
+    def render(self, messages: list[Any], generation: bool, tools: list[Any] | None, more: dict[str, Any]) -> str:
+        """Render with the library's own code."""
+        raise NotImplementedError
 
 
 class _Transformers(Loaded):
@@ -414,12 +426,16 @@ class _Transformers(Loaded):
     def template(self) -> Any:
         return getattr(self.tokenizer, "chat_template", None)
 
-    def render(self, messages: list[dict[str, str]], generation: bool, tools: list[Any] | None) -> str | None:
-        if not hasattr(self.tokenizer, "apply_chat_template"):
-            return None
+    @property
+    def renders(self) -> bool:
+        return hasattr(self.tokenizer, "apply_chat_template")
+
+    def render(self, messages: list[Any], generation: bool, tools: list[Any] | None, more: dict[str, Any]) -> str:
         extra = {} if tools is None else {"tools": tools}
         return str(
-            self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, **extra)
+            self.tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=generation, **extra, **more
+            )
         )
 
 
@@ -510,26 +526,41 @@ def _installed(name: str) -> bool:
 # -- probes --------------------------------------------------------------------------------------------------
 
 
-def file_template(documents: dict[str, Any]) -> tuple[str | None, Any]:
-    """Return which file's chat template a loader sees, and the template: the ``.jinja`` file shadows the others."""
-    config = documents.get("tokenizer_config.json")
-    for name, value in (
-        ("chat_template.jinja", documents.get("chat_template.jinja")),
-        ("tokenizer_config.json", config.get("chat_template") if isinstance(config, dict) else None),
-    ):
-        if value is not None:
-            return name, default_template(value)
-    return None, None
+def template_places(documents: dict[str, Any]) -> list[dict[str, str]]:
+    """Return every chat template of the files: its name, its text, and the file it stands in.
+
+    The first of a name is the one that loaders use. A ``.jinja`` file shadows all that ``tokenizer_config.json`` has,
+    and the files of processors (``chat_template.json``) are not read by a tokenizer.
+    """
+    found = []
+    for name, document in documents.items():
+        if name == "chat_template.jinja":
+            found.append(("default", document, name))
+    for name, document in documents.items():
+        if name.startswith("additional_chat_templates/") and name.endswith(".jinja"):
+            found.append((name[len("additional_chat_templates/") : -len(".jinja")], document, name))
+    for name in PROCESSOR_TEMPLATES:
+        document = documents.get(name)
+        value = document.get("chat_template") if isinstance(document, dict) else None
+        found += [(key, text, name) for key, text in named_templates(value).items()]
+    return [{"name": name, "text": text, "source": source} for name, text, source in found if isinstance(text, str)]
 
 
-def default_template(value: Any) -> Any:
-    """Return the template named ``default`` where a tokenizer has several."""
-    if isinstance(value, list):
-        named = [item for item in value if isinstance(item, dict) and isinstance(item.get("name"), str)]
-        value = {item["name"]: item.get("template") for item in named}
-    if isinstance(value, dict):
-        return value.get("default", next(iter(value.values()), None))
-    return value
+def named_templates(value: Any) -> dict[str, str]:
+    """Return the chat templates of a tokenizer by name; a lone one is called ``default``."""
+    if isinstance(value, str):
+        value = {"default": value}
+    if isinstance(value, (list, tuple)):
+        value = {item.get("name"): item.get("template") for item in value if isinstance(item, dict)}
+    items = value.items() if isinstance(value, dict) else ()
+    return {name: text for name, text in items if isinstance(name, str) and isinstance(text, str)}
+
+
+def file_templates(documents: dict[str, Any]) -> dict[str, str]:
+    """Return the chat templates that a loader takes from the files, by name."""
+    places = [place for place in template_places(documents) if place["source"] not in PROCESSOR_TEMPLATES[1:]]
+    own = [place for place in places if place["source"].endswith(".jinja")]
+    return {place["name"]: place["text"] for place in own or places}
 
 
 def special_content(value: Any) -> str | None:
@@ -578,7 +609,7 @@ def file_tokens(documents: dict[str, Any]) -> dict[str, int]:
 def probe_tokens(documents: dict[str, Any]) -> list[str]:
     """Choose the added tokens to probe: those the template writes, then named specials, then the rest by id."""
     tokens = file_tokens(documents)
-    template = str(file_template(documents)[1] or "")
+    template = "".join(file_templates(documents).values())
     named = set(file_specials(documents).values())
 
     def rank(token: str) -> tuple[bool, bool, bool, int, str]:
@@ -630,14 +661,12 @@ def _outcome(folder: Path, loaded: Loaded, ids: Any) -> dict[str, Any]:
 
 def run_texts(folder: Path, loaded: Loaded, rows: list[dict[str, str]]) -> dict[str, Any]:
     """Return ids and both decoded texts of each probe; one that fails does not take the others with it."""
-    valid = [row["text"] for row in rows if not SURROGATE.search(row["text"])]
-    batch = _attempt(folder, loaded.encode_many, valid)
-    known = dict(zip(valid, batch, strict=True)) if isinstance(batch, list) else {}
     results = {}
+    texts = list({row["text"]: None for row in rows})
+    ids = dict(zip(texts, _encoded(folder, loaded, texts), strict=True))
     for row in rows:
         text = row["text"]
-        ids = known[text] if text in known else _attempt(folder, loaded.encode, text)
-        results[row["label"]] = {"text": text, "family": row["family"], **_outcome(folder, loaded, ids)}
+        results[row["label"]] = {"text": text, "family": row["family"], **_outcome(folder, loaded, ids[text])}
     return results
 
 
@@ -719,7 +748,8 @@ def _serve(folder: Path, work: Callable[[Any], Any], items: list[Any], pipe: int
     for item in items:
         try:
             answer = work(item)
-            if isinstance(answer, str) and len(answer) > TEMPLATE_CHARACTERS:
+            text = answer.get("text") if isinstance(answer, dict) else answer
+            if isinstance(text, str) and len(text) > TEMPLATE_CHARACTERS:
                 answer = {"exceeded": f"{TEMPLATE_CHARACTERS} characters"}
         except MemoryError:
             answer = {"exceeded": f"{TEMPLATE_BYTES // 2**20} MB of memory"}
@@ -747,10 +777,33 @@ def _limit_memory() -> None:
 # -- chat templates ------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=8)
-def _compile(template: str) -> Any:
+def jinja_environment() -> Any:
+    """Return the sandboxed Jinja that transformers gives to a chat template; its clock stands still."""
     import jinja2
+    import jinja2.ext
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(jinja2.ext.Extension):
+        """``{% generation %}``: marks what the model wrote, for training; it renders as if it were not there."""
+
+        tags = {"generation"}
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+            return jinja2.nodes.CallBlock(self.call_method("_body"), [], [], body).set_lineno(line)
+
+        def _body(self, caller: Callable[[], str]) -> str:
+            return caller()
+
+    class Mapping:
+        """``dict`` without the attributes of Python's own."""
+
+        def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+            return dict(*args, **kwargs)
+
+        def fromkeys(self, *args: Any) -> dict[Any, Any]:
+            return dict.fromkeys(*args)
 
     def raise_exception(message: str) -> None:
         raise jinja2.TemplateError(message)
@@ -761,11 +814,259 @@ def _compile(template: str) -> Any:
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
     )
     environment.filters["tojson"] = tojson
-    environment.globals.update(raise_exception=raise_exception, strftime_now=CLOCK.strftime)
-    return environment.from_string(template)
+    environment.globals.update(raise_exception=raise_exception, strftime_now=CLOCK.strftime, dict=Mapping())
+    return environment
+
+
+@lru_cache(maxsize=8)
+def _compile(template: str) -> Any:
+    return jinja_environment().from_string(template)
+
+
+class Watched:
+    """A template whose renders tell which of its branches they went through; the text is that of the plain one.
+
+    A branch is the body of an ``if``, ``elif``, ``else``, ``for`` or macro, or a side of an inline ``if``.
+    """
+
+    def __init__(self, template: str) -> None:
+        import jinja2
+
+        self.branches: list[tuple[int, str]] = []
+        """Line and kind of each branch."""
+        self.reached: set[int] = set()
+        """Numbers of the branches that some render went through."""
+        environment = jinja_environment()
+        environment.globals.update(_reached=self._reached, strftime_now=self._now)
+        self._clock = CLOCK
+        self.asked_clock = False
+        tree = environment.parse(template)
+        self.random = any(node.name == "random" for node in tree.find_all(jinja2.nodes.Filter)) or any(
+            node.name == "lipsum" for node in tree.find_all(jinja2.nodes.Name)
+        )
+        self._watch(tree, jinja2.nodes)
+        tree.set_environment(environment)
+        code = environment.compile(tree, "<template>", "<template>")
+        self._template = environment.template_class.from_code(environment, code, environment.make_globals(None))
+
+    def render(self, values: dict[str, Any], clock: datetime.datetime = CLOCK, seed: int = 0) -> str:
+        """Return what the template writes, were it this time and were chance to fall this way."""
+        self._clock, self.asked_clock = clock, False
+        random.seed(seed)
+        return without_addresses(str(self._template.render(**values)))
+
+    def moving(self, values: dict[str, Any], text: str) -> list[str]:
+        """Return what else than its messages the text depends on: ``clock``, ``random``."""
+        found = ["address"] if ADDRESS.search(text) else []
+        if self.asked_clock and self.render(values, LATER) != text:
+            found.append("clock")
+        if self.random and any(self.render(values, seed=seed) != text for seed in range(1, 4)):
+            found.append("random")
+        return found
+
+    def unreached(self, reached: set[int]) -> list[dict[str, Any]]:
+        """Return line and kind of the branches that no render went through."""
+        return [{"line": line, "branch": kind} for n, (line, kind) in enumerate(self.branches) if n not in reached]
+
+    def _reached(self, number: int, value: Any = "") -> Any:
+        self.reached.add(number)
+        return value
+
+    def _now(self, form: str) -> str:
+        self.asked_clock = True
+        return self._clock.strftime(form)
+
+    def _mark(self, node: Any, kind: str, nodes: Any, *value: Any) -> Any:
+        self.branches.append((node.lineno, kind))
+        name = nodes.Name("_reached", "load")
+        return nodes.Call(name, [nodes.Const(len(self.branches) - 1), *value], [], None, None).set_lineno(node.lineno)
+
+    def _watch(self, node: Any, nodes: Any) -> None:
+        if isinstance(node, nodes.CondExpr):
+            node.expr1 = self._mark(node.expr1, "inline if", nodes, node.expr1)
+            node.expr2 = node.expr2 and self._mark(node.expr2, "inline else", nodes, node.expr2)
+        kinds = {nodes.If: ("if", "else"), nodes.For: ("for", "for else"), nodes.Macro: ("macro", "")}
+        for cls, names in kinds.items():
+            if isinstance(node, cls):
+                for body, kind in zip((node.body, getattr(node, "else_", [])), names, strict=True):
+                    if body:
+                        body.insert(0, nodes.Output([self._mark(body[0], kind, nodes)]).set_lineno(body[0].lineno))
+        for child in node.iter_child_nodes():
+            self._watch(child, nodes)
+
+
+def chat_items(corpus: dict[str, Any]) -> list[tuple[str, dict[str, Any], bool]]:
+    """Return label, dialogue and generation prompt of each render; those that hold a token of the template come last."""
+    items = [
+        (f"{dialogue['label']}{'/reply' if generation else ''}", dialogue, generation)
+        for dialogue in corpus["dialogues"]
+        for generation in dialogue.get("generation", (False, True))
+    ]
+    return sorted(items, key=lambda item: "{special}" in canonical(item[1]["messages"]))
+
+
+def injected_token(tokens: Any, texts: list[str]) -> str:
+    """Return the token that the texts hold most often: what a user would have to type to forge a turn.
+
+    Chosen from what is rendered, and not from a template's source, where a comment may name any token.
+    """
+    counts = {token: sum(text.count(token) for text in texts) for token in sorted(tokens) if token}
+    best = max(counts, key=lambda token: counts[token], default="")
+    return best if best and counts[best] else "</s>"
+
+
+def _filled(value: Any, special: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{special}", special)
+    if isinstance(value, dict):
+        return {key: _filled(item, special) for key, item in value.items()}
+    return [_filled(item, special) for item in value] if isinstance(value, list) else value
+
+
+def _asked(corpus: dict[str, Any], dialogue: dict[str, Any], special: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Return messages, tools and further variables of a render."""
+    tools = [corpus["tools"][name] for name in dialogue.get("tools", ())]
+    return _filled(dialogue["messages"], special), tools or None, dialogue.get("variables", {})
+
+
+def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
+    """Return the message with its reasoning under each name that a template may read, as transformers gives it."""
+    names = ("reasoning_content", "thinking", "reasoning")
+    reasoning = next((message[name] for name in names if message.get(name) is not None), None)
+    return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
+
+
+def without_addresses(text: str) -> str:
+    """Return a text in which no object's place in memory stands: no two processes would write the same."""
+    return ADDRESS.sub(" at 0x0", text)
+
+
+def _once(kept: dict[str, Any], template: str) -> Watched:
+    """Return the compiled template; one that does not compile is not tried again for each render."""
+    if "watched" not in kept:
+        try:
+            kept["watched"] = Watched(template)
+        except Exception as error:
+            kept["watched"] = error
+    if isinstance(kept["watched"], Exception):
+        raise kept["watched"]
+    found: Watched = kept["watched"]
+    return found
+
+
+class Chats:
+    """The renders of one record: each template is rendered once here, for all loaders that have no code of their own."""
+
+    def __init__(self, folder: Path, request: dict[str, Any], documents: dict[str, Any]) -> None:
+        self.folder, self.corpus, self.injected = folder, request["corpus"], request.get("injected")
+        self.items = chat_items(self.corpus)
+        self.specials, self.tokens = file_specials(documents), file_tokens(documents)
+        self._known: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(ImportError):  # then each render says so
+            importlib.import_module("jinja2.sandbox")
+            importlib.import_module("jinja2.ext")
+
+    def own(self, template: str) -> dict[str, Any]:
+        """Return ``rows`` by label, ``injected`` and what the template is: ``unreached`` branches, ``moves``."""
+        if template not in self._known:
+            self._known[template] = self._watched(template)
+        return self._known[template]
+
+    def _watched(self, template: str) -> dict[str, Any]:
+        kept: dict[str, Any] = {"texts": [], "special": self.injected}
+
+        def render(item: Any) -> dict[str, Any]:
+            watched = _once(kept, template)
+            if item is None:
+                return {"unreached": watched.unreached(watched.reached), "random": watched.random}
+            _, dialogue, generation = item
+            if kept["special"] is None and "{special}" in canonical(dialogue["messages"]):
+                kept["special"] = injected_token(self.tokens, kept["texts"])
+            messages, tools, more = _asked(self.corpus, dialogue, kept["special"] or "")
+            messages = [_with_reasoning(message) for message in messages]
+            values = {**self.specials, "messages": messages, "tools": tools, "documents": None}
+            values.update(more, add_generation_prompt=generation)
+            text = watched.render(values)
+            kept["texts"].append(text)
+            return {"text": text, "moves": watched.moving(values, text), "special": kept["special"]}
+
+        *answers, told = limited(self.folder, render, [*self.items, None])
+        special = next((answer["special"] for answer in answers if answer.get("special")), None)
+        moves = sorted({move for answer in answers for move in answer.get("moves", ())})
+        rows = {label: answer for (label, _, _), answer in zip(self.items, answers, strict=True)}
+        found: dict[str, Any] = {"rows": rows, "injected": special or "</s>", "moves": moves}
+        if "unreached" in told:
+            found["unreached"] = told["unreached"]
+            found["moves"] = sorted({*moves, *(["random"] if told["random"] else [])})
+        return found
+
+    def library(self, loaded: Loaded, name: str, template: str, special: str) -> dict[str, Any]:
+        """Return the rows that the library's own code renders, so that its changes are seen too."""
+
+        def render(item: Any) -> dict[str, Any]:
+            _, dialogue, generation = item
+            messages, tools, more = _asked(self.corpus, dialogue, special)
+            random.seed(0)
+            chosen = None if name == "default" else template
+            text = loaded.render(messages, generation, tools, {**more, "chat_template": chosen})
+            return {"text": without_addresses(text)}
+
+        answers = limited(self.folder, render, self.items)
+        return {label: answer for (label, _, _), answer in zip(self.items, answers, strict=True)}
+
+
+def run_dialogues(
+    folder: Path, loaded: Loaded, templates: dict[str, str], chats: Chats
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Render each dialogue with each template within limits, encode the renders and decode them again.
+
+    Returns by a template's name its renders, and what it is.
+    """
+    facts = {name: chats.own(template) for name, template in templates.items()}
+    special = next((facts[name]["injected"] for name in ("default", *sorted(facts)) if name in facts), None)
+    chats.injected = chats.injected or special
+    rows = {}
+    for name in sorted(templates, key=lambda name: (name != "default", name)):
+        if loaded.template() is not None and loaded.renders:
+            found = chats.library(loaded, name, templates[name], special or "")
+        else:
+            found = dict(facts[name]["rows"])
+            if name == "default" and "tool_use" in templates:  # transformers takes it where tools are given
+                offered = [label for label, dialogue, _ in chats.items if dialogue.get("tools")]
+                found.update({label: facts["tool_use"]["rows"][label] for label in offered})
+        for label, dialogue, _ in chats.items:
+            moves = facts[name]["rows"][label].get("moves")
+            row = {"roles": dialogue["roles"], **({"moves": moves} if moves else {})}
+            rows[name, f"chat/{label}"] = row, found[label]
+    return _encoded_chats(folder, loaded, rows), facts
+
+
+def _encoded_chats(folder: Path, loaded: Loaded, rows: dict[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
+    texts = sorted({answer["text"] for _, answer in rows.values() if "text" in answer})
+    ids = dict(zip(texts, _encoded(folder, loaded, texts), strict=True))
+    known: dict[int, str] = {}
+    outcomes = {}
+    for text in texts:
+        outcomes[text] = {"text": text, **_outcome(folder, loaded, ids[text])}
+        if not isinstance(ids[text], dict):
+            outcomes[text]["joined"] = _attempt(folder, _joined, loaded, ids[text], known)
+    results: dict[str, dict[str, Any]] = {}
+    for (name, label), (row, answer) in rows.items():
+        failed = {"exceeded": answer["exceeded"]} if "exceeded" in answer else {"render_error": answer.get("error")}
+        outcome = outcomes[answer["text"]] if "text" in answer else failed
+        results.setdefault(name, {})[label] = {**row, **outcome}
+    return results
+
+
+def _encoded(folder: Path, loaded: Loaded, texts: list[str]) -> list[Any]:
+    """Return the ids of each text, or its error; together where the library takes them so."""
+    valid = [text for text in texts if not SURROGATE.search(text)]
+    batch = _attempt(folder, loaded.encode_many, valid)
+    known = dict(zip(valid, batch, strict=True)) if isinstance(batch, list) else {}
+    return [known[text] if text in known else _attempt(folder, loaded.encode, text) for text in texts]
 
 
 def _joined(loaded: Loaded, ids: list[int], known: dict[int, str]) -> str:
@@ -775,55 +1076,29 @@ def _joined(loaded: Loaded, ids: list[int], known: dict[int, str]) -> str:
     return "".join(known[token_id] for token_id in ids)
 
 
-def _render(
-    loaded: Loaded, template: str, specials: dict[str, str], messages: Any, generation: bool, tools: Any
-) -> str:
-    """Render with the library's own ``apply_chat_template`` where there is one, so that its changes are seen too."""
-    own = loaded.render(messages, generation, tools) if loaded.template() is not None else None
-    if own is not None:
-        return own
-    values = {"messages": messages, "tools": tools, "add_generation_prompt": generation, **specials}
-    return str(_compile(template).render(**values))
-
-
-def run_dialogues(
-    folder: Path, loaded: Loaded, corpus: dict[str, Any], documents: dict[str, Any], tokens: list[str]
-) -> dict[str, Any]:
-    """Render each dialogue within limits, then encode the render and decode it again; ``{}`` without a template."""
-    template = default_template(loaded.template()) or file_template(documents)[1]
-    if not isinstance(template, str):
-        return {}
-    specials, special = file_specials(documents), tokens[0] if tokens else "</s>"
-    known: dict[int, str] = {}
-    results = {}
-
-    def render(item: tuple[dict[str, Any], bool]) -> str:
-        dialogue, generation = item
-        messages = [{**m, "content": m["content"].replace("{special}", special)} for m in dialogue["messages"]]
-        tools = [corpus["tool"]] if dialogue.get("tools") else None
-        return _render(loaded, template, specials, messages, generation, tools)
-
-    with contextlib.suppress(ImportError):  # then each render says so
-        importlib.import_module("jinja2.sandbox")
-    items = [(dialogue, generation) for dialogue in corpus["dialogues"] for generation in (False, True)]
-    for (dialogue, generation), text in zip(items, limited(folder, render, items), strict=True):
-        result = {"roles": dialogue["roles"]}
-        if isinstance(text, str):
-            ids = _attempt(folder, loaded.encode, text)
-            result.update(text=text, **_outcome(folder, loaded, ids))
-            if not isinstance(ids, dict):
-                result["joined"] = _attempt(folder, _joined, loaded, ids, known)
-        else:
-            result.update({"exceeded": text["exceeded"]} if "exceeded" in text else {"render_error": text["error"]})
-        results[f"chat/{dialogue['label']}{'/reply' if generation else ''}"] = result
-    return results
+def template_facts(loaded: Loaded, documents: dict[str, Any], templates: dict[str, str], facts: Any) -> dict[str, Any]:
+    """Return what a view says of each template that its loader uses, by name, and of those that it leaves aside."""
+    places = template_places(documents)
+    used: dict[str, Any] = {"default": {"source": None, "text": None}}
+    for name, text in templates.items():
+        place = next((p for p in places if (p["name"], p["text"]) == (name, text)), None)
+        places = [p for p in places if p is not place]
+        moves = facts[name]["moves"]
+        used[name] = {
+            "source": place["source"] if place else "library",
+            "text": text,
+            "unreached": facts[name].get("unreached"),
+            **({"clock": True} if "clock" in moves else {}),
+            **({"volatile": True} if set(moves) - {"clock"} else {}),
+        }
+    return {"used": used, "latent": places}
 
 
 # -- the record ----------------------------------------------------------------------------------------------
 
 
 def view(
-    folder: Path, loader: str, request: dict[str, Any], documents: dict[str, Any], tables: Tables
+    folder: Path, loader: str, request: dict[str, Any], documents: dict[str, Any], tables: Tables, chats: Chats
 ) -> dict[str, Any]:
     """Return what one loader makes of the files, or ``{"error": …}`` when it cannot load them."""
     loaded: Any = _attempt(folder, load, folder, loader, request.get("options", {}))
@@ -833,18 +1108,18 @@ def view(
     if "error" in static:
         return static
     corpus, tokens = request["corpus"], request["tokens"]
-    source, template = file_template(documents)
-    own = default_template(loaded.template())
-    static["template"] = {
-        "source": source if own in (None, template) else "library",
-        "text": own if own is not None else template,
-    }
+    own = loaded.template()
+    templates = named_templates(own) if own is not None else file_templates(documents)
     static["probes"] = run_texts(folder, loaded, text_probes(corpus, documents, tokens, request.get("prompts", [])))
     static["sequences"] = run_sequences(folder, loaded, corpus, file_specials(documents))
-    static["chats"] = run_dialogues(folder, loaded, corpus, documents, tokens)
-    exceeded = next((chat["exceeded"] for chat in static["chats"].values() if "exceeded" in chat), None)
-    if exceeded is not None:
-        static["template"]["exceeded"] = exceeded
+    rendered, facts = run_dialogues(folder, loaded, templates, chats)
+    told = template_facts(loaded, documents, templates, facts)
+    for name, row in told["used"].items():
+        exceeded = next((c["exceeded"] for c in rendered.get(name, {}).values() if "exceeded" in c), None)
+        row.update({"chats": rendered.get(name, {})}, **({"exceeded": exceeded} if exceeded else {}))
+    static["template"] = told["used"].pop("default")
+    static["chats"] = static["template"].pop("chats")
+    static["templates"], static["latent_templates"] = told["used"], told["latent"]
     return static
 
 
@@ -853,8 +1128,8 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``folder``; ``corpus`` (the parsed probe corpus); and, as wanted, ``loaders`` (default: all
-            that fit), ``options`` for ``from_pretrained``, ``prompts`` (texts of the user's own) and ``also``
-            (added tokens of the other side, to be probed here too).
+            that fit), ``options`` for ``from_pretrained``, ``prompts`` (texts of the user's own), ``also`` (added
+            tokens to be probed before those of its own choice) and ``injected`` (the token that a user types).
 
     Raises:
         FileNotFoundError: the folder holds no tokenizer file.
@@ -867,10 +1142,13 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     blobs = {name: b"" if name.endswith(".gguf") else path.read_bytes() for name, path in files.items()}
     documents = {name: read_document(name, data, tables) for name, data in blobs.items()}
     own = probe_tokens(documents)
-    tokens = own + sorted(set(request.get("also", ())) - set(own))
+    # What the other side has comes first and in one order, or the neighbours of a token would differ between the sides.
+    tokens = list(dict.fromkeys([*request.get("also", ()), *own]))
     loaders = list(request.get("loaders") or fitting_loaders(files))
+    chats = Chats(folder, request, documents)
     with quiet() if any(name != "raw" for name in loaders) else contextlib.nullcontext():
-        views = {loader: view(folder, loader, {**request, "tokens": tokens}, documents, tables) for loader in loaders}
+        asked = {**request, "tokens": tokens}
+        views = {loader: view(folder, loader, asked, documents, tables, chats) for loader in loaders}
     return {
         "schema": SCHEMA,
         "files": {
@@ -880,6 +1158,7 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
         "documents": {name: document for name, document in documents.items() if document is not None},
         "tables": dict(tables),
         "tokens": tokens,
+        "injected": chats.injected,
         "loaders": loaders,
         "options": request.get("options", {}),
         "corpus": {"version": request["corpus"]["version"], "sha256": sha256(canonical(request["corpus"]))},

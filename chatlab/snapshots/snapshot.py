@@ -243,10 +243,15 @@ def take(
     revision: str | None = None,
     prompts: Sequence[str] = (),
     also: Sequence[str] = (),
+    injected: str | None = None,
     options: Mapping[str, Any] | None = None,
     cache: bool = True,
 ) -> Snapshot:
-    """Return the snapshot of a source even where nothing loads it: the views then say why."""
+    """Return the snapshot of a source even where nothing loads it: the views then say why.
+
+    ``injected`` is the token that a user types in a probe, where it must be the same one as on another side; left out,
+    it is the one that the chat template writes most.
+    """
     if isinstance(source, Snapshot):
         return source
     request: dict[str, Any] = {
@@ -256,6 +261,8 @@ def take(
         "options": switches(options),
     }
     found = source if isinstance(source, Source) else resolve(source, revision)
+    if injected is not None:
+        request["injected"] = injected
     if loaders:
         request["loaders"] = list(loaders)
     record = recorded(found.folder, request, cache=cache)

@@ -106,7 +106,7 @@ CORPUS = {
     "turns": [],
     "contexts": [],
     "sequences": [],
-    "tool": {},
+    "tools": {},
     "dialogues": [
         {"label": "turns-1", "roles": "plain", "messages": [{"role": "user", "content": "Hi"}]},
     ],

@@ -70,11 +70,11 @@ def test_a_record_names_no_place(base, tmp_path):
     assert "unmistakable" not in recorder.canonical(record(folder))
 
 
-def test_about_four_hundred_probes_half_of_them_from_added_tokens():
+def test_about_five_hundred_probes_half_of_them_of_added_tokens_and_chats():
     view = record(tokenizer_path("phi3-style/before"), loaders=["auto"])["views"]["auto"]
     families = Counter(p["family"] for p in view["probes"].values())
     total = sum(families.values()) + len(view["chats"]) + len(view["sequences"])
-    assert 380 <= total <= 520
+    assert 460 <= total <= 560
     assert families["added"] + len(view["chats"]) + families["turns"] >= total / 2
 
 
@@ -160,7 +160,10 @@ def test_the_jinja_file_shadows_the_template_of_the_config(tmp_path):
     folder = copy_of("byte-bpe", tmp_path / "t")
     (folder / "chat_template.jinja").write_text("own {{ messages[0]['content'] }}")
     view = record(folder, loaders=["auto"])["views"]["auto"]
-    assert view["template"] == {"source": "chat_template.jinja", "text": "own {{ messages[0]['content'] }}"}
+    assert (view["template"]["source"], view["template"]["text"]) == (
+        "chat_template.jinja",
+        "own {{ messages[0]['content'] }}",
+    )
 
 
 def test_threads_that_record_at_once_give_the_clock_and_the_log_back():
