@@ -1023,7 +1023,7 @@ def run_dialogues(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Render each dialogue with each template within limits, encode the renders and decode them again.
 
-    Returns by a template's name its renders, and what it is.
+    Returns the renders by label, and by a template's name what it is; renders of ``default`` have no name in theirs.
     """
     facts = {name: chats.own(template) for name, template in templates.items()}
     special = next((facts[name]["injected"] for name in ("default", *sorted(facts)) if name in facts), None)
@@ -1040,11 +1040,14 @@ def run_dialogues(
         for label, dialogue, _ in chats.items:
             moves = facts[name]["rows"][label].get("moves")
             row = {"roles": dialogue["roles"], **({"moves": moves} if moves else {})}
-            rows[name, f"chat/{label}"] = row, found[label]
+            if name == "default":
+                rows[f"chat/{label}"] = row, found[label]
+            else:
+                rows[f"chat/@{name}/{label}"] = {**row, "roles": "named", "template": name}, found[label]
     return _encoded_chats(folder, loaded, rows), facts
 
 
-def _encoded_chats(folder: Path, loaded: Loaded, rows: dict[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
+def _encoded_chats(folder: Path, loaded: Loaded, rows: dict[str, Any]) -> dict[str, Any]:
     texts = sorted({answer["text"] for _, answer in rows.values() if "text" in answer})
     ids = dict(zip(texts, _encoded(folder, loaded, texts), strict=True))
     known: dict[int, str] = {}
@@ -1053,11 +1056,10 @@ def _encoded_chats(folder: Path, loaded: Loaded, rows: dict[tuple[str, str], Any
         outcomes[text] = {"text": text, **_outcome(folder, loaded, ids[text])}
         if not isinstance(ids[text], dict):
             outcomes[text]["joined"] = _attempt(folder, _joined, loaded, ids[text], known)
-    results: dict[str, dict[str, Any]] = {}
-    for (name, label), (row, answer) in rows.items():
+    results = {}
+    for label, (row, answer) in rows.items():
         failed = {"exceeded": answer["exceeded"]} if "exceeded" in answer else {"render_error": answer.get("error")}
-        outcome = outcomes[answer["text"]] if "text" in answer else failed
-        results.setdefault(name, {})[label] = {**row, **outcome}
+        results[label] = {**row, **(outcomes[answer["text"]] if "text" in answer else failed)}
     return results
 
 
@@ -1076,22 +1078,18 @@ def _joined(loaded: Loaded, ids: list[int], known: dict[int, str]) -> str:
     return "".join(known[token_id] for token_id in ids)
 
 
-def template_facts(loaded: Loaded, documents: dict[str, Any], templates: dict[str, str], facts: Any) -> dict[str, Any]:
-    """Return what a view says of each template that its loader uses, by name, and of those that it leaves aside."""
+def template_rows(loaded: Loaded, documents: dict[str, Any], templates: dict[str, str], facts: Any) -> list[Any]:
+    """Return every chat template that the files or the library have, and of those that this loader uses what they are."""
     places = template_places(documents)
-    used: dict[str, Any] = {"default": {"source": None, "text": None}}
+    rows = []
     for name, text in templates.items():
         place = next((p for p in places if (p["name"], p["text"]) == (name, text)), None)
         places = [p for p in places if p is not place]
-        moves = facts[name]["moves"]
-        used[name] = {
-            "source": place["source"] if place else "library",
-            "text": text,
-            "unreached": facts[name].get("unreached"),
-            **({"clock": True} if "clock" in moves else {}),
-            **({"volatile": True} if set(moves) - {"clock"} else {}),
-        }
-    return {"used": used, "latent": places}
+        told = {key: facts[name][key] for key in ("moves", "unreached") if facts[name].get(key)}
+        rows.append(
+            {"name": name, "text": text, "source": place["source"] if place else "library", "used": True, **told}
+        )
+    return rows + [{**place, "used": False} for place in places]
 
 
 # -- the record ----------------------------------------------------------------------------------------------
@@ -1112,14 +1110,13 @@ def view(
     templates = named_templates(own) if own is not None else file_templates(documents)
     static["probes"] = run_texts(folder, loaded, text_probes(corpus, documents, tokens, request.get("prompts", [])))
     static["sequences"] = run_sequences(folder, loaded, corpus, file_specials(documents))
-    rendered, facts = run_dialogues(folder, loaded, templates, chats)
-    told = template_facts(loaded, documents, templates, facts)
-    for name, row in told["used"].items():
-        exceeded = next((c["exceeded"] for c in rendered.get(name, {}).values() if "exceeded" in c), None)
-        row.update({"chats": rendered.get(name, {})}, **({"exceeded": exceeded} if exceeded else {}))
-    static["template"] = told["used"].pop("default")
-    static["chats"] = static["template"].pop("chats")
-    static["templates"], static["latent_templates"] = told["used"], told["latent"]
+    static["chats"], facts = run_dialogues(folder, loaded, templates, chats)
+    static["templates"] = template_rows(loaded, documents, templates, facts)
+    default = next((row for row in static["templates"] if row["used"] and row["name"] == "default"), None)
+    static["template"] = {key: default[key] if default else None for key in ("source", "text")}
+    exceeded = next((chat["exceeded"] for chat in static["chats"].values() if "exceeded" in chat), None)
+    if exceeded is not None:
+        static["template"]["exceeded"] = exceeded
     return static
 
 
