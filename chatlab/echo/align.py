@@ -175,14 +175,14 @@ def _streamed(tokenizer: Tokenizer, token_ids: Sequence[int], skip: bool) -> lis
     specials = tokenizer.special_ids if skip else ()
     detokenizer = StreamingDetokenizer(tokenizer.decoder(skip_special_tokens=skip), special_ids=specials)
     surfaces: list[Surface] = []
-    start = 0
+    start, text = 0, ""
     for index, token_id in enumerate(token_ids):
-        text = detokenizer.put([token_id])
-        if not detokenizer.pending_ids:
+        text += detokenizer.put([token_id])
+        if not detokenizer.held_ids:
             surfaces.append((start, index + 1, text))
-            start = index + 1
+            start, text = index + 1, ""
     if start < len(token_ids):
-        surfaces.append((start, len(token_ids), detokenizer.flush()))
+        surfaces.append((start, len(token_ids), text + detokenizer.flush()))
     return surfaces
 
 

@@ -6,14 +6,18 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import groupby
 
 from chatlab.errors import DecodeError
+from chatlab.tokenizers.interface import Tokenizer
+from chatlab.tokenizers.load import as_tokenizer
 
 REPLACEMENT_CHARACTER = "\ufffd"
 SEED_LEN = 6
 """Ids of the window at most: enough context for every decoder measured."""
 TAIL_LEN = 2 * SEED_LEN
 """Blank ids kept behind the window at most, where they show something: a decoder may owe the blanks at its end."""
-PENDING_CAP = 8
+HELD_CAP = 8
 """Ids held for one character; it has at most 4 bytes, so when 8 ids completed none, the first begins none."""
+UNFINISHED_LEN = 3
+"""Ids of a character that is not whole, at most: it has 3 of its bytes, and each of them may be an id."""
 SEED_LOOK = 24
 """How many visible prompt ids are looked through for a window, so that a long prompt costs no more than a short one."""
 
@@ -33,6 +37,9 @@ class StreamingDetokenizer:
     a run of byte tokens with one bad byte into U+FFFD altogether, which would cost the good bytes beside it. Blank
     ids stay behind it until something visible follows: a decoder that strips its end shows them only then.
 
+    An id may end inside a character and hold whole ones before it: those come at once, and the id stays held for the
+    rest. So a prompt that ends inside such an id keeps its own characters.
+
     A text that ends in U+FFFD is not whole yet, unless the bytes of its ids spell U+FFFD: the ``decode`` of
     ``Tokenizer.decoder()`` tells them. With a bare callable, a U+FFFD that the model wrote may come out as several.
 
@@ -50,28 +57,36 @@ class StreamingDetokenizer:
 
     def __init__(
         self,
-        decode: Callable[[Sequence[int]], str],
+        decode: Callable[[Sequence[int]], str] | Tokenizer,
         prompt_ids: Sequence[int] = (),
-        special_ids: Collection[int] = (),
+        special_ids: Collection[int] | None = None,
     ) -> None:
         """Seed the window.
 
         Args:
             decode: ids to text, best from ``Tokenizer.decoder()``; called on windows of at most
-                ``SEED_LEN + TAIL_LEN + PENDING_CAP`` ids plus those of one ``put``, and of the prompt's last blank ones.
+                ``SEED_LEN + TAIL_LEN + 2 * HELD_CAP`` ids plus those of one ``put``, and of the prompt's last blank
+                ones. Or a tokenizer, whose ``decoder()`` is meant.
             prompt_ids: the ids the model was given; only the last few visible ones are read.
-            special_ids: ids that never become text, dropped before ``decode`` so that they cost nothing.
+            special_ids: ids that never become text, dropped before ``decode`` so that they cost nothing; left out,
+                those of the tokenizer, where one is given.
+
+        Raises:
+            TokenizerLoadError: ``decode`` is neither a function nor a tokenizer.
         """
+        if hasattr(decode, "decode") or not callable(decode):
+            tokenizer = as_tokenizer(decode)
+            special_ids = tokenizer.special_ids if special_ids is None else special_ids
+            decode = tokenizer.decoder()
         self._decode = decode
         self._token_bytes: Callable[[int], bytes | None] = getattr(decode, "token_bytes", _unknown)
-        self._special_ids = frozenset(special_ids)
+        self._special_ids = frozenset(special_ids or ())
         window = self._last(prompt_ids, SEED_LEN)
         shown = self._shown(window)
         if self._anchors(window, shown):  # nearly every prompt: it ends in text, and with a whole character
-            self._seed_window, self._seed_pending = (window, shown, len(window)), list[int]()
+            self._seed_window, self._seed_held = (window, shown, len(window)), list[int]()
         else:
-            # The ids of a character the prompt leaves unfinished belong to the reply, which completes it.
-            whole, self._seed_pending = self._split_unfinished(self._last(prompt_ids, SEED_LOOK))
+            whole, self._seed_held = self._split_unfinished(self._last(prompt_ids, SEED_LOOK))
             self._seed_window = self._seed(whole)
         self.clear()
 
@@ -80,27 +95,34 @@ class StreamingDetokenizer:
         self._window_ids, self._window_text, self._anchor_len = self._seed_window
         self._released_ids: list[int] = []
         self._released_text = ""
-        self._pending_ids = list(self._seed_pending)
+        self._held_ids: list[int] = []
+        self._held_out = ""  # text of the held ids that is out: whole characters before the unfinished one
+        self._open = 0  # which of the held ids the unfinished character may begin in
+        self._strays = 0
+        for token_id in self._seed_held:
+            self._step(token_id)
+        if self._seed_held:
+            self._keep_unfinished()
 
     @property
-    def pending_ids(self) -> tuple[int, ...]:
+    def held_ids(self) -> tuple[int, ...]:
         """Ids whose text is not out yet, because they end inside a character."""
-        return tuple(self._pending_ids)
+        return tuple(self._held_ids)
 
     def put(self, token_ids: Iterable[int]) -> str:
         """Take the next ids and return the text they complete, possibly empty."""
         new_ids = self._visible(token_ids)
         if not new_ids:
             return ""
-        text = self._text(self._pending_ids + new_ids)
+        text = self._text(self._held_ids + new_ids)
         if text is not None and REPLACEMENT_CHARACTER not in text:
-            self._pending_ids += new_ids
+            self._held_ids += new_ids
             return self._release(text)
-        return "".join(map(self._step, new_ids))
+        return self._without_strays("".join(map(self._step, new_ids)))
 
     def flush(self) -> str:
         """Return what is still held; an unfinished character comes out as U+FFFD."""
-        return self._give_up(len(self._pending_ids)) if self._pending_ids else ""
+        return self._give_up(len(self._held_ids)) if self._held_ids else ""
 
     def _last(self, prompt_ids: Sequence[int], count: int) -> list[int]:
         """The last visible ids."""
@@ -124,31 +146,60 @@ class StreamingDetokenizer:
 
     def _step(self, token_id: int) -> str:
         """Take one id, when there are characters that are not whole."""
-        self._pending_ids.append(token_id)
-        text = self._text(self._pending_ids)
-        if text is not None and (not text.endswith(REPLACEMENT_CHARACTER) or self._spells(self._pending_ids, text)):
-            return self._release(text)
+        self._held_ids.append(token_id)
+        text = self._text(self._held_ids)
+        if text is not None:
+            if not text.endswith(REPLACEMENT_CHARACTER) or self._spells(self._held_ids, text):
+                return self._release(text)
+            whole = text.rstrip(REPLACEMENT_CHARACTER)
+            if len(whole) > len(self._held_out):
+                return self._let_out(whole)
         # What stands before a whole character can no longer become one, and would spoil its text.
-        for start in range(1, len(self._pending_ids)):
-            text = self._text(self._pending_ids[start:])
+        for start in range(self._open + 1, len(self._held_ids)):
+            text = self._text(self._held_ids[start:])
             if text and REPLACEMENT_CHARACTER not in text:
                 stray = self._give_up(start)
-                return stray + self._release(self._text(self._pending_ids) or "")
-        return self._give_up(1) if len(self._pending_ids) == PENDING_CAP else ""
+                return stray + self._release(self._text(self._held_ids) or "")
+        return self._give_up(self._open + 1) if len(self._held_ids) - self._open == HELD_CAP else ""
+
+    def _let_out(self, whole: str) -> str:
+        """Show whole characters of held ids; the last of the ids completed one, so the unfinished one begins in it."""
+        text, self._held_out = whole[len(self._held_out) :], whole
+        if len(self._held_ids) >= 2 * HELD_CAP:  # ids that all end inside a character: the older ones are out
+            self._held_ids = self._held_ids[-HELD_CAP:]
+            self._window_ids, self._window_text, self._anchor_len = [], "", 0
+            self._held_out = self._shown(self._held_ids).rstrip(REPLACEMENT_CHARACTER)
+        self._open = len(self._held_ids) - 1
+        return text
 
     def _give_up(self, count: int) -> str:
-        """Show the first pending ids as they are: they begin no character."""
-        stray, self._pending_ids = self._pending_ids[:count], self._pending_ids[count:]
-        text = self._text(stray)
+        """Show the first held ids as they are: they begin no character."""
+        stray, self._held_ids = self._held_ids[:count], self._held_ids[count:]
+        text, out, self._held_out, self._open = self._text(stray), self._held_out, "", 0
         if text is None:
             return self._decode(stray)
         if text and len(self._window_ids) > self._anchor_len:
             self._drop_tail()  # the blanks it owed are shown
-        return text
+        return text[len(out) :]
 
     def _release(self, text: str) -> str:
-        """Let go of the pending ids, whose text is whole; the window moves on to them when it is next needed."""
-        self._released_ids, self._released_text, self._pending_ids = self._pending_ids, text, []
+        """Let go of the held ids, whose text is whole; the window moves on to them when it is next needed."""
+        self._released_ids, self._released_text, self._held_ids = self._held_ids, text, []
+        if self._held_out:
+            text, self._held_out, self._open = text[len(self._held_out) :], "", 0
+        return text
+
+    def _keep_unfinished(self) -> None:
+        """After a prompt, hold no more than a character's beginning: what stands before it is the prompt's."""
+        if len(self._held_ids) - self._open > UNFINISHED_LEN:
+            self._give_up(len(self._held_ids) - UNFINISHED_LEN)
+        self._strays = len(self._text(self._held_ids) or "") - len(self._held_out)
+
+    def _without_strays(self, text: str) -> str:
+        """Leave out the U+FFFD of the prompt that a character which began in it did not need."""
+        if text and self._strays:
+            count = len(text) - len(text.lstrip(REPLACEMENT_CHARACTER))
+            text, self._strays = text[count if count < self._strays else 0 :], 0
         return text
 
     def _move_window(self) -> None:
@@ -209,14 +260,16 @@ class StreamingDetokenizer:
         return spelled.count(REPLACEMENT_CHARACTER) == text.count(REPLACEMENT_CHARACTER)
 
     def _split_unfinished(self, token_ids: list[int]) -> tuple[list[int], list[int]]:
-        """Cut off the shortest tail that is the beginning of a character; too long a tail is no character at all."""
-        for tail_len in range(min(PENDING_CAP, len(token_ids) + 1)):
-            whole = token_ids[: len(token_ids) - tail_len]
-            starts = range(len(whole) - 1, max(-1, len(whole) - 1 - PENDING_CAP), -1)
-            tails = ((whole[i:], self._shown(whole[i:])) for i in starts)
-            if not whole or any(not t.endswith(REPLACEMENT_CHARACTER) or self._spells(ids, t) for ids, t in tails):
-                return whole, token_ids[len(whole) :]
-        return token_ids, []
+        """Cut off the shortest tail behind which the text ends with a whole character."""
+        for end in range(len(token_ids), 0, -1):
+            tails = (token_ids[start:end] for start in range(end - 1, max(-1, end - 1 - HELD_CAP), -1))
+            if any(
+                not t.endswith(REPLACEMENT_CHARACTER) or self._spells(ids, t)
+                for ids in tails
+                for t in [self._shown(ids)]
+            ):
+                return token_ids[:end], token_ids[end:]
+        return [], token_ids
 
     def _seed(self, token_ids: list[int]) -> _Window:
         """The window of a prompt; an empty one where it shows no whole character."""

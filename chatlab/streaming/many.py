@@ -108,7 +108,7 @@ class ManyStream(Iterator[Delta]):
             run.stop()
 
     def close(self) -> None:
-        """End all rows; the texts so far stay."""
+        """End all rows; the texts so far stay, and what was held is one more delta."""
         for run in self.runs:
             run.cut()
 
@@ -144,6 +144,9 @@ class ManyStream(Iterator[Delta]):
             except BaseException:
                 self.close()
                 raise
+            for run in self.runs:
+                if (last := run.take_last()) is not None:
+                    return last
             for run in self.runs:
                 run.raise_error()
             return None

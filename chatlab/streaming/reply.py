@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chatlab.buffering.scanner import Replacements, Scanner
+from chatlab.buffering.scanner import Replacements, Scanner, check_replacements
 from chatlab.engines.engine import EndEvent, Event, FinishReason, TokenEvent
 from chatlab.errors import GenerationError, TokenIdError
 from chatlab.plain import Plain
 from chatlab.render import readable, table_html, text_html
 from chatlab.results import Result
 from chatlab.streaming.detokenizer import StreamingDetokenizer
+from chatlab.streaming.token_spans import Span, TokenSpans
 from chatlab.tokenizers.interface import Tokenizer
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Delta:
     text_start: int
     """Where ``text`` begins in the shown reply, in code points."""
     text_end: int
+    token_spans: tuple[Span, ...] = ()
+    """Which characters of the reply each token wrote, for all tokens whose text came out with this delta: after text was
+    held back these are several. They cover ``text_start`` to ``text_end``; a token whose text came in parts has more."""
+    first_token: int = 0
+    """Index in the reply of the token that the first of ``token_spans`` is about; the others follow it."""
     finish_reason: FinishReason | None = None
     """Why the reply ended; set on the last delta and only there."""
     timing: float
@@ -136,7 +142,9 @@ class Reply:
         self.row = row
         self._tokenizer = tokenizer
         self._detokenizer = detokenizer
+        replacements = check_replacements(replacements)
         self._scanner = Scanner(replacements, stops)
+        self._spans = TokenSpans(self._scanner, replacements)
         self._raw: list[str] = []
         self._times: list[float] = []
 
@@ -224,6 +232,8 @@ class Reply:
         start = len(self.text)
         if text:
             self.text += text
+        end = start + len(text)
+        first_token, spans = self._spans.step(raw, start, end, is_token=event is not None)
         token_ids: tuple[int, ...] = ()
         pieces: tuple[str, ...] = ()
         logprobs = top_logprobs = None
@@ -240,7 +250,9 @@ class Reply:
             top_logprobs=top_logprobs,
             held=self._scanner.held,
             text_start=start,
-            text_end=start + len(text),
+            text_end=end,
+            token_spans=spans,
+            first_token=first_token,
             finish_reason=self.finish_reason,
             timing=t,
             row=self.row,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from chatlab.buffering.scanner import Replacements
+from chatlab.buffering.scanner import Replacements, check_replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ContextLengthError, EngineError, GenerationError, SamplingError
+from chatlab.errors import BufferingError, ContextLengthError, EngineError, GenerationError, SamplingError
 from chatlab.streaming.asked_prompt import AskedPrompt, Prompt, check_prompt_kind
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.open_reply import OpenReply
@@ -67,6 +67,9 @@ def build_request(
     params = _settled(params, sampling)
     asked = AskedPrompt.ask(prompt, _tokenizer_of(engine, tokenizer))
     params = _stop_at_special_ids(replace(params, stop=(*params.stop, *asked.stops)), asked.tokenizer)
+    replacements = [*_pairs(replacements), *asked.replacements] if asked.dialogue else replacements
+    if skip_special_tokens:
+        _refuse_hidden_text(params.stop, check_replacements(replacements), asked.tokenizer)
     encoding = {
         "add_special_tokens": add_special_tokens,
         "allow_control_tokens": allow_control_tokens,
@@ -79,7 +82,7 @@ def build_request(
             prompt_text=fitted.text(allow_control_tokens=allow_control_tokens) if engine.reads_text else None,
             params=params,
             tokenizer=asked.tokenizer,
-            replacements=[*_pairs(replacements), *asked.replacements] if asked.dialogue else replacements,
+            replacements=replacements,
             special_ids=hidden_ids(engine, params, asked.tokenizer.special_ids) if skip_special_tokens else frozenset(),
             skip_special_tokens=skip_special_tokens,
             dropped_turns=dropped_turns,
@@ -138,6 +141,30 @@ def _stop_at_special_ids(params: SamplingParams, tokenizer: Tokenizer) -> Sampli
         stop_ids=tuple(dict.fromkeys([*params.stop_ids, *(special[s] for s in params.stop if s in special)])),
         stop=tuple(dict.fromkeys(params.stop)),
     )
+
+
+def _refuse_hidden_text(stops: Iterable[str], replacements: Mapping[str, str], tokenizer: Tokenizer) -> None:
+    """Refuse what could never be found, because a special token in it is not part of the text that is searched.
+
+    A stop that is a special token ends by id, and to replace one by nothing is what leaving it out does.
+
+    Raises:
+        SamplingError: a stop string holds a special token beside other text.
+        BufferingError: a search string holds a special token.
+    """
+    special = tokenizer.special_strs
+    for stop in stops:
+        if stop not in special and (found := tokenizer.special_pattern.search(stop)):
+            raise SamplingError(
+                f"the stop string {stop!r} holds the special token {found[0]!r}, which is no text of a reply: stop at "
+                f"{found[0]!r} alone, which ends by its id, or pass skip_special_tokens=False"
+            )
+    for search, target in replacements.items():
+        if (found := tokenizer.special_pattern.search(search)) and (search not in special or target):
+            raise BufferingError(
+                f"the search string {search!r} holds the special token {found[0]!r}, which is no text of a reply: leave "
+                "it out, or pass skip_special_tokens=False"
+            )
 
 
 def _pairs(replacements: Replacements) -> list[tuple[str, str]]:

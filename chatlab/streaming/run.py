@@ -23,6 +23,7 @@ class Run:
         self.request = request
         self.error: EngineError | None = None
         """What ended the reply, when the reason is ``error``."""
+        self._last: Delta | None = None
         self._writing = threading.RLock()  # one thread may close what another one reads
         with request.open_reply:
             self._reply: Reply = request.new_reply(row)
@@ -65,7 +66,7 @@ class Run:
         """The delta of an event; the last one also ends the request, and after the end there is none."""
         with self._writing:
             if self.ended:
-                return None
+                return self.take_last()
             try:
                 delta = self._reply.put(event)
             except EngineError as error:
@@ -90,11 +91,26 @@ class Run:
             self.request.open_reply.end()
 
     def cut(self) -> None:
-        """End here and now: what comes later is not read."""
+        """End here and now: what comes later is not read, and what is held makes the last delta."""
         self.events.cancel()
         with self._writing:
             if not self.ended:
-                self._remember(self._reply.finish("cancelled"))
+                last = self._reply.finish("cancelled")
+                self._remember(last)
+                self._last = last if last.text else None
+
+    def take_last(self) -> Delta | None:
+        """The text that was held when the reply was cut, as its last delta: for the one who reads on, and once."""
+        with self._writing:
+            last, self._last = self._last, None
+            return last
+
+    def last_or_raise(self) -> Delta | None:
+        """What a reader gets after the end: the last delta if nobody had it, or the error, or nothing."""
+        last = self.take_last()
+        if last is None:
+            self.raise_error()
+        return last
 
     def raise_error(self) -> None:
         """Raise what ended the reply, if something did."""

@@ -43,7 +43,8 @@ def stream(
 
     Raises:
         PromptError: ``prompt`` is none, or its class returns what is no text.
-        SamplingError: a parameter is unknown or out of its bounds.
+        SamplingError: a parameter is unknown or out of its bounds, or a stop string holds a special token beside other
+            text and could not be found.
         ContextLengthError: the prompt does not fit.
         RoleOrderError: the prompt class holds no question to answer.
         ChatBusy: another stream that has not ended answers the same prompt object.
@@ -86,7 +87,7 @@ class TextStream(Run, Iterator[Delta]):
         return delta
 
     def close(self) -> None:
-        """End the generation; the text so far stays. After the end it does nothing."""
+        """End the generation; the text so far stays, and what was held is one more delta. After the end it does nothing."""
         self.cut()
 
     def result(self) -> StreamResult:
@@ -108,8 +109,7 @@ class TextStream(Run, Iterator[Delta]):
     def _next(self) -> Delta | None:
         with self._reading:
             if self.ended:
-                self.raise_error()
-                return None
+                return self.last_or_raise()
             try:
                 return self.take(next(self.events))
             except BaseException:  # an interrupt above all: nobody reads on, so nothing may run on
@@ -142,7 +142,7 @@ class AsyncTextStream(Run):
         return delta
 
     async def aclose(self) -> None:
-        """End the generation; the text so far stays. After the end it does nothing."""
+        """End the generation; the text so far stays, and what was held is one more delta. After the end it does nothing."""
         self.cut()
 
     async def result(self) -> StreamResult:
@@ -166,8 +166,7 @@ class AsyncTextStream(Run):
     async def _anext(self) -> Delta | None:
         async with self._reading:
             if self.ended:
-                self.raise_error()
-                return None
+                return self.last_or_raise()
             try:
                 return self.take(await self._queue().get())
             except BaseException:  # a cancelled task above all

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 Decode = Callable[[Sequence[int]], str]
-BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 """How SentencePiece spells a byte of a character that its vocabulary lacks."""
 
 
@@ -52,7 +52,7 @@ class Decoder:
     """A ``decode`` for streams: called with ids, it returns their text.
 
     ``token_bytes`` tells a stream the bytes of an id that may be a part of a character, ``None`` for an id of whole
-    characters. Without it, U+FFFD that the model really wrote looks like a character that is not whole yet.
+    characters or one whose bytes do not show. Without it, U+FFFD that the model really wrote looks like a character that is not whole yet.
     """
 
     __slots__ = ("_decode", "token_bytes")

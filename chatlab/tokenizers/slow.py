@@ -30,6 +30,7 @@ class SlowTokenizer(Tokenizer):
         self.versions = {"transformers": version("transformers")}
         self.spaces_between_special_tokens = spaces_between_special_tokens
         self._slow = self.wrapped = tokenizer
+        self._bytes: dict[int, bytes | None] = {}
 
     @cached_property
     def special_strs(self) -> Mapping[str, int]:
@@ -38,8 +39,8 @@ class SlowTokenizer(Tokenizer):
 
     @property
     def vocab_len(self) -> int:
-        """Number of ids, added tokens included."""
-        return len(self._slow)
+        """Number of ids, added tokens included; a class may spell several ids alike, so its vocabulary may list fewer."""
+        return max(len(self._slow), self._slow.vocab_size)
 
     @property
     def unk_id(self) -> int | None:
@@ -67,14 +68,42 @@ class SlowTokenizer(Tokenizer):
         return Decoder(partial(plain.decode, skip_special_tokens=skip_special_tokens), self.token_bytes)
 
     def token_bytes(self, token_id: int) -> bytes | None:
-        """Return the bytes of an id that may be a part of a character; ``None`` for one of whole characters."""
-        is_byte_level = hasattr(self._slow, "byte_decoder")
-        return (byte_level_bytes if is_byte_level else fallback_bytes)(self.piece(token_id))
+        """Return the bytes of an id that may be a part of a character; ``None`` for whole characters, or where they do not show.
+
+        Python tokenizers spell a byte in many ways: as ``<0xE3>``, in GPT-2's letters, as the character of that number,
+        as ``bytes``, and some spell all of them as U+FFFD. A spelling counts when its bytes decode to what the id
+        decodes to, and U+FFFD is itself only where it is encoded as this id.
+        """
+        if token_id not in self._bytes:
+            self._bytes[token_id] = self._read_bytes(token_id)
+        return self._bytes[token_id]
+
+    def _read_bytes(self, token_id: int) -> bytes | None:
+        self._check([token_id])
+        raw = self._slow.convert_ids_to_tokens(token_id)
+        if isinstance(raw, bytes):
+            return raw
+        shown = self._slow.decode([token_id], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if "\ufffd" in raw:
+            return raw.encode() if self._encodes_as(raw, token_id) else None
+        if shown and "\ufffd" not in shown:
+            return None
+        for spelled in (fallback_bytes(raw), byte_level_bytes(raw), _latin_bytes(raw)):
+            if spelled and shown in (spelled.decode(errors="replace"), spelled.decode(errors="ignore")):
+                return spelled
+        return None
+
+    def _encodes_as(self, piece: str, token_id: int) -> bool:
+        """Whether a piece with U+FFFD is text: one id for many bytes would not come back, or come back in parts."""
+        token_ids = self.encode(piece.replace("\u2581", " "))
+        spelled = "".join(map(str, self._slow.convert_ids_to_tokens(token_ids)))
+        return token_id in token_ids and spelled.count("\ufffd") == piece.count("\ufffd")
 
     def piece(self, token_id: int) -> str:
-        """Return the vocabulary entry of an id."""
+        """Return the vocabulary entry of an id; bytes that spell no text are shown with U+FFFD."""
         self._check([token_id])
-        return str(self._slow.convert_ids_to_tokens(token_id))
+        piece = self._slow.convert_ids_to_tokens(token_id)
+        return piece.decode(errors="replace") if isinstance(piece, bytes) else str(piece)
 
     def change(self, name: str, argument: object = None) -> SlowTokenizer | None:
         """Return a copy with one thing changed: a decode option, the dummy prefix, stripped ends, or added-token flags."""
@@ -125,6 +154,14 @@ class _KeepsEnds(SlowTokenizer):
         after = super().decode([*anchor, *anchor]).removeprefix(before)
         text = super().decode([*anchor, *token_ids, *anchor], skip_special_tokens=skip_special_tokens)
         return text.removeprefix(before).removesuffix(after)
+
+
+def _latin_bytes(piece: str) -> bytes | None:
+    """The bytes of a piece that spells each as the character of that number, as ByT5 does."""
+    try:
+        return piece.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
 
 
 def _with_flags(slow: Any, flags: Mapping[str, Any]) -> Any:

@@ -120,7 +120,7 @@ def test_13_a_stalled_window_decodes_no_growing_list(flood: str) -> None:
     for token_id in llama.ids(flood) * 2_000:
         detokenizer.put([token_id])
     assert longest <= 16
-    assert len(detokenizer.pending_ids) <= 8
+    assert len(detokenizer.held_ids) <= 8
 
 
 def test_14_a_combining_mark_changes_no_text_that_is_out() -> None:

@@ -526,3 +526,23 @@ def test_a_stream_closed_while_a_thread_reads_stays_as_it_is() -> None:
         assert reply.text == text == "".join(delta.text for delta in deltas)
         assert not any(delta.finish_reason for delta in deltas)
         assert prompt.get_responder_last_msg() == text
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"stop": ["Hi<|end|>"]}, SamplingError),
+        ({"stop": ["<|end|><|end|>"]}, SamplingError),
+        ({"replacements": {"Hi<|end|>": ""}}, BufferingError),
+        ({"replacements": {"<|end|>": "."}}, BufferingError),
+    ],
+)
+def test_what_holds_a_hidden_special_token_could_never_be_found_and_is_refused(options, error) -> None:
+    llama = Llama("▁a", "▁Hi", "there", special=["<unk>", "<s>", "</s>", "<|end|>"])
+    engine = ScriptedEngine(llama.ids("▁Hi", "<|end|>", "there"), llama.tokenizer)
+    prompt = llama.ids("▁a")
+    with pytest.raises(error, match=r"'<\|end\|>', which is no text of a reply.*skip_special_tokens=False"):
+        stream(prompt, engine, **options)
+    assert stream(prompt, engine, replacements={"<|end|>": ""}).result().text == " Hithere"
+    found = stream(prompt, engine, stop=["Hi<|end|>"], skip_special_tokens=False).result()
+    assert (found.text, found.stop) == (" ", "Hi<|end|>")
