@@ -64,12 +64,13 @@ class Scanner:
         known_stops = check_stops(stops)
         # A stop that holds another one before its end never completes first. Without those, the leftmost match
         # of a plain search is the earliest completion, and a held prefix can always become a stop.
-        live_stops = [stop for stop in known_stops if not any(other in stop[:-1] for other in known_stops)]
+        holds_stop = _Finder(known_stops).finds
+        live_stops = [stop for stop in known_stops if not holds_stop(stop[:-1])]
         # In the same way, a search string that holds a stop never matches.
         self._replacements = {
             search: target
             for search, target in check_replacements(replacements).items()
-            if not any(stop in search for stop in live_stops)
+            if not holds_stop(search)
         }
         self._search = compile_patterns(self._replacements).search
         self._stop_search = compile_patterns(live_stops).search if live_stops else None
@@ -189,6 +190,27 @@ class Scanner:
         text = "".join([*shown, raw[offset:]])
         self._growth += len(text) - len(raw)
         return text
+
+
+class _Finder:
+    """Whether a text holds one of some patterns: as many steps as the text is long, however many patterns there are."""
+
+    __slots__ = ("_shortest",)
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        # A pattern that begins with another one is found where that one is. Of those that are left, only the last one
+        # before a text in sorted order can begin it.
+        self._shortest: list[str] = []
+        for pattern in sorted(patterns):
+            if not self._shortest or not pattern.startswith(self._shortest[-1]):
+                self._shortest.append(pattern)
+
+    def finds(self, text: str) -> bool:
+        return any(self._begins(text[offset:]) for offset in range(len(text)))
+
+    def _begins(self, text: str) -> bool:
+        before = bisect_right(self._shortest, text)
+        return before > 0 and text.startswith(self._shortest[before - 1])
 
 
 class _Prefixes:
