@@ -12,6 +12,7 @@
     │       └── TemplateSyntaxError  it is not Jinja: no messages could make it render
     ├── DialogueError          a line or object is not a dialogue                  (also ValueError)
     ├── BufferingError         a scanner got patterns, options or text it cannot use (also ValueError)
+    │   ├── FragmentTypeError  a fragment is not a str                             (also TypeError)
     │   └── FullTextMismatch   a "full" input does not extend the former one
     ├── TokenizerLoadError     a folder, file or hub id did not become a tokenizer
     │   ├── SourceNotFound     nothing is there                                    (also FileNotFoundError)
@@ -83,6 +84,19 @@ class DialogueError(ChatlabError, ValueError):
 
 class BufferingError(ChatlabError, ValueError):
     """A scanner got patterns, options or text it cannot use."""
+
+
+class FragmentTypeError(BufferingError, TypeError):
+    """A fragment of text is not a ``str``."""
+
+    def __init__(self, fragment: object) -> None:
+        kind = type(fragment).__name__
+        way = (
+            "decode bytes first, as with codecs.getincrementaldecoder('utf-8')"
+            if kind == "bytes"
+            else "put str(...) of it"
+        )
+        super().__init__(f"a fragment of text is a str, not {kind}: {way}")
 
 
 class FullTextMismatch(BufferingError):

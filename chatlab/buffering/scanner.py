@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 
-from chatlab.errors import BufferingError
+from chatlab.errors import BufferingError, FragmentTypeError
 
 Replacements = Mapping[str, str] | Iterable[tuple[str, str]]
 """Search string to target, as a mapping or as pairs."""
@@ -68,9 +68,7 @@ class Scanner:
         live_stops = [stop for stop in known_stops if not holds_stop(stop[:-1])]
         # In the same way, a search string that holds a stop never matches.
         self._replacements = {
-            search: target
-            for search, target in check_replacements(replacements).items()
-            if not holds_stop(search)
+            search: target for search, target in check_replacements(replacements).items() if not holds_stop(search)
         }
         self._search = compile_patterns(self._replacements).search
         self._stop_search = compile_patterns(live_stops).search if live_stops else None
@@ -86,12 +84,18 @@ class Scanner:
         """Take a fragment; give the text that is now certain, ``""`` while it could be a pattern's beginning.
 
         After a stop the fragment is counted and discarded.
+
+        Raises:
+            FragmentTypeError: the fragment is no ``str``.
         """
         if self.stop is not None:
             self.raw_len += len(text)
             return ""
-        raw = self.held + text if self.held else text
-        opening = self._opening(raw)
+        try:
+            raw = self.held + text if self.held else text
+            opening = self._opening(raw)
+        except TypeError:
+            raise FragmentTypeError(text) from None
         self.raw_len += len(text)
         if opening is None:
             self.held = ""

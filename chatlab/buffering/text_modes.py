@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chatlab.errors import BufferingError, FullTextMismatch
+from chatlab.errors import BufferingError, FragmentTypeError, FullTextMismatch
 
 Options = Mapping[str, Any]
 """``{"in_type": "spot" | "full", "out_type": "spot" | "full"}``; every key may be absent."""
@@ -62,12 +62,13 @@ class TextModes:
         """The new part of an input.
 
         Raises:
+            FragmentTypeError: the input is no ``str``.
             FullTextMismatch: a full input does not extend the one before it; nothing is taken then.
         """
         if self.in_type == SPOT:
             return text
         if not isinstance(text, str):
-            raise TypeError(f"a text is a str, not {type(text).__name__}")
+            raise FragmentTypeError(text)
         if not text.startswith(self._former):
             raise FullTextMismatch(self._former, text)
         new = text[len(self._former) :]

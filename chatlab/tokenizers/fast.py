@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
@@ -16,6 +18,8 @@ from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_byte
 from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
 
 CleanUp = Callable[[str], str]
+OwnDecode = Callable[..., str]
+"""A class's own ``decode``, over a pipeline."""
 
 
 class FastTokenizer(Tokenizer):
@@ -29,9 +33,16 @@ class FastTokenizer(Tokenizer):
         loader: str = "tokenizers",
         clean_up: CleanUp | None = None,
         library: str = "tokenizers",
+        own_decode: Callable[[RustTokenizer], OwnDecode] | None = None,
     ) -> None:
-        """Wrap a pipeline; ``clean_up`` is applied to whole decoded texts, as transformers does when its flag is set."""
+        """Wrap a pipeline.
+
+        ``clean_up`` is applied to whole decoded texts, as transformers does when its flag is set. ``own_decode`` gives
+        for a pipeline the ``decode`` of a class that has one of its own (Whisper leaves out its time stamps).
+        """
         self.name, self.loader, self.clean_up = name, loader, clean_up
+        self._own_decode = own_decode
+        self._shows = None if own_decode is None else own_decode(rust)
         self.versions = {lib: version(lib) for lib in sorted({"tokenizers", library})}
         self._rust = rust
         self._changed: dict[str, FastTokenizer | None] = {}
@@ -50,6 +61,7 @@ class FastTokenizer(Tokenizer):
             loader="transformers",
             clean_up=tokenizer.clean_up_tokenization if cleans else None,
             library="transformers",
+            own_decode=partial(_decode_over, tokenizer) if _decodes_by_itself(tokenizer) else None,
         )
         adapter.wrapped = tokenizer
         return adapter
@@ -127,6 +139,8 @@ class FastTokenizer(Tokenizer):
 
     def decode_own_batch(self, batch: Sequence[Sequence[int]], *, skip_special_tokens: bool = True) -> list[str]:
         """Return the text of ids that this tokenizer gave, without looking whether it has them."""
+        if self._shows is not None:
+            return [self.decode(token_ids, skip_special_tokens=skip_special_tokens) for token_ids in batch]
         try:
             texts: list[str] = self._rust.decode_batch(batch, skip_special_tokens=skip_special_tokens)
         except BaseException as error:
@@ -176,7 +190,13 @@ class FastTokenizer(Tokenizer):
             rust = RustTokenizer.from_str(json.dumps(state))
         else:
             return None
-        return FastTokenizer(rust, name=f"{self.name} + {name}", loader=self.loader, clean_up=clean_up)
+        return FastTokenizer(
+            rust,
+            name=f"{self.name} + {name}",
+            loader=self.loader,
+            clean_up=clean_up,
+            own_decode=self._own_decode,
+        )
 
     def _encode(self, text: str, add_special_tokens: bool) -> Any:
         try:
@@ -188,7 +208,11 @@ class FastTokenizer(Tokenizer):
     def _decode(self, token_ids: Sequence[int], skip_special_tokens: bool) -> str:
         self._check(token_ids)
         try:
-            text: str = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
+            text: str
+            if self._shows is None:
+                text = self._rust.decode(token_ids, skip_special_tokens=skip_special_tokens)
+            else:
+                text = self._shows(list(token_ids), skip_special_tokens=skip_special_tokens)
         except BaseException as error:
             self._refuse_panic(error)
             raise
@@ -211,3 +235,29 @@ class FastTokenizer(Tokenizer):
         if not self._ids.issuperset(token_ids):
             unknown = next(token_id for token_id in token_ids if token_id not in self._ids)
             raise TokenIdError(f"{self.name} has no token id {unknown}: its ids end at {max(self._ids, default=-1)}")
+
+
+def _decodes_by_itself(tokenizer: Any) -> bool:
+    """Whether a class, or its pipeline, shows ids in a way of its own, which the bare pipeline does not know."""
+    if "decode" in getattr(tokenizer.backend_tokenizer, "__dict__", {}):  # CLIP puts one over the pipeline's
+        return True
+    return any({"decode", "_decode"} & vars(cls).keys() for cls in type(tokenizer).__mro__ if not _is_general(cls))
+
+
+def _is_general(cls: type) -> bool:
+    """Whether a class stands for all tokenizers of transformers."""
+    name = cls.__module__
+    return cls is object or (name.startswith("transformers.") and not name.startswith("transformers.models."))
+
+
+def _decode_over(tokenizer: Any, rust: RustTokenizer) -> OwnDecode:
+    """The ``decode`` of a tokenizer's class over a pipeline: its own, or a changed copy of it."""
+    if rust is not tokenizer.backend_tokenizer:
+        tokenizer = copy.copy(tokenizer)
+        tokenizer._tokenizer = rust
+        wrap = getattr(tokenizer, "_wrap_decode_method_backend_tokenizer", None)
+        if wrap is not None:
+            wrap()
+    known = inspect.signature(tokenizer.decode).parameters
+    cleans = "clean_up_tokenization_spaces" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+    return partial(tokenizer.decode, clean_up_tokenization_spaces=False) if cleans else tokenizer.decode

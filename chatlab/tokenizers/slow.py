@@ -40,7 +40,7 @@ class SlowTokenizer(Tokenizer):
     @property
     def vocab_len(self) -> int:
         """Number of ids, added tokens included; a class may spell several ids alike, so its vocabulary may list fewer."""
-        return max(len(self._slow), self._slow.vocab_size)
+        return max(len(self._slow), int(self._slow.vocab_size))
 
     @property
     def unk_id(self) -> int | None:

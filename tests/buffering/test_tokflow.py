@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chatlab.buffering.reference import replace_all
 from chatlab.buffering.tokflow import TokFlow
-from chatlab.errors import BufferingError, FullTextMismatch
+from chatlab.errors import BufferingError, FragmentTypeError, FullTextMismatch
 from tests.buffering.strategies import cuts, law, patterns, texts
 
 MODES = [{"in_type": i, "out_type": o} for i in ("spot", "full") for o in ("spot", "full")]
@@ -211,3 +211,17 @@ def test_spot_modes_keep_nothing_of_a_long_text() -> None:
         assert get_traced_memory()[1] < 10_000
     finally:
         stop()
+
+
+@pytest.mark.parametrize("wrong", [3, None, b"x", ["x"]])
+@pytest.mark.parametrize("in_type", ["spot", "full"])
+@pytest.mark.parametrize("before", ["", "ab <", "a"])
+def test_a_fragment_that_is_no_text_is_refused_by_its_kind_and_nothing_is_lost(
+    wrong, in_type: str, before: str
+) -> None:
+    flow = TokFlow([("<NL>", "\n")])
+    opts = {"in_type": in_type}
+    shown = flow.put(before, opts)
+    with pytest.raises(FragmentTypeError, match=f"a fragment of text is a str, not {type(wrong).__name__}: "):
+        flow.put(wrong, opts)
+    assert shown + flow.flush() == before

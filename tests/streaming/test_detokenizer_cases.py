@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from chatlab.errors import GenerationError, TokenIdError
+from chatlab.errors import GenerationError, TokenIdError, TokenizerLoadError
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
@@ -174,3 +174,16 @@ def test_20_an_id_that_no_tokenizer_knows_fails_its_request_alone() -> None:
     assert isinstance(caught.value.__cause__, TokenIdError)
     assert reply.text == " a"
     assert stream([a], engine).result().text == " a b"
+
+
+@pytest.mark.parametrize("kind", ["ours", "raw", "AutoTokenizer"])
+def test_a_tokenizer_stands_for_its_decoder_and_what_is_none_is_refused_at_once(kind: str) -> None:
+    ours = tiny_tokenizer("byte-level")
+    raw = ours._rust
+    tokenizer = {"ours": ours, "raw": raw, "AutoTokenizer": PreTrainedTokenizerFast(tokenizer_object=raw)}[kind]
+    ids = ours.encode("Hello <s>é")
+    detokenizer = StreamingDetokenizer(tokenizer, ids[:1])
+    assert "".join(detokenizer.put([i]) for i in ids[1:]) == ours.decode(ids)[len(ours.decode(ids[:1])) :]
+    for wrong in ([1], {"decode": 1}, None):
+        with pytest.raises(TokenizerLoadError, match="is no tokenizer that chatlab knows: give"):
+            StreamingDetokenizer(wrong)  # type: ignore[arg-type]

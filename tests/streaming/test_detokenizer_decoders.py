@@ -141,6 +141,12 @@ def test_blanks_that_a_decoder_owes_come_with_what_follows(name: str, prompt, ou
     assert "".join(in_pieces(detokenizer, ids_of(*output), [])) == text
 
 
+def test_blanks_that_a_decoder_owed_come_once_when_a_stray_byte_shows_them() -> None:
+    detokenizer = StreamingDetokenizer(tokenizer_of("fused strip 0 1 of ' '").decoder(), ids_of("a"))
+    deltas = in_pieces(detokenizer, ids_of(" ", "<0x81>", "<0xE3>", "<0x81>", "<0x82>", "b"), [])
+    assert "".join(deltas) == " \ufffdあb"
+
+
 @pytest.mark.parametrize("name", ["byte fallback", "byte fallback, byte level", "byte fallback, metaspace"])
 def test_byte_pieces_wait_until_their_character_is_whole(name: str) -> None:
     detokenizer = StreamingDetokenizer(tokenizer_of(name).decoder(), ids_of("a"))

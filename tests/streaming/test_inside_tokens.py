@@ -26,7 +26,7 @@ LONG = [
     for a, b in [(0, 4), (1, 7), (3, 5), (4, 8), (5, 9), (6, 12), (8, 11), (10, 13), (11, 13), (12, 15)]
 ]
 LONG += ["は".encode() + b"\xe7", b"\x8c\xab\xe3", b"\x81\x93\xe7", b" a", b"a\xf0\x9f", "\ufffd".encode()]
-BYTES = [bytes([number]) for number in range(256)] + LONG
+BYTES = list(dict.fromkeys([*(bytes([number]) for number in range(256)), *LONG]))
 IDS = {piece: number for number, piece in reversed(list(enumerate(BYTES)))}
 LETTERS = {number: letter for letter, number in BYTE_LEVEL.items()}
 
