@@ -17,10 +17,10 @@ from chatlab.locks.lockfile import DEFAULT, Entry, checked_alias, editing
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.differences.behaviour import probes, talk
-from chatlab.revisions.differences.delimiters import delimiters_of
+from chatlab.revisions.differences.delimiters import candidates, delimiters_of
 from chatlab.revisions.differences.drift import drift_of
 from chatlab.revisions.differences.templates import written_words
-from chatlab.revisions.files import stop_ids
+from chatlab.revisions.files import files_tokens, stop_ids
 from chatlab.snapshots.arguments import texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.recorder import canonical, sha256, tokenizer_files
@@ -214,6 +214,8 @@ def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
         family["ids"].append([label, probe.text, probe.ids])
         texts = [t if isinstance(t, str) else None for t in (probe.keep, probe.skip, probe.joined)]
         family["texts"].append([label, *texts])
+    tokens = view.control_tokens | files_tokens(taken.record)
+    delimiters = delimiters_of(view, candidates(tokens, written_words(view.template)))
     prompts = talk(view)
     examples = [label for label in rows if label in prompts] + [label for label in rows if label not in prompts]
     drifts = {label: drift_of(probe, view) for label, probe in prompts.items()}
@@ -224,7 +226,7 @@ def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
             for name, family in sorted(families.items())
         },
         "examples": {label: _example(rows[label]) for label in examples[:GOLDEN]},
-        "delimiters": {form: asdict(came) for form, came in delimiters_of(view, written_words(view.template)).items()},
+        "delimiters": {form: asdict(came) for form, came in delimiters.items()},
         "drift": {label: {"kept": d.keep, "skipped": d.skip} for label, d in drifts.items() if d},
     }
 

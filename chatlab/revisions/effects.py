@@ -15,10 +15,10 @@ from chatlab.revisions.differences.behaviour import (
     compare_probes,
     compare_renders,
 )
-from chatlab.revisions.differences.delimiters import Delimiter, Spacing, compare_delimiters, compare_spacing
+from chatlab.revisions.differences.delimiters import Delimiter, Spacing, candidates, compare_delimiters, compare_spacing
 from chatlab.revisions.differences.tables import TableDiff, changed_scores, merges_diff, vocabulary_diff
 from chatlab.revisions.differences.templates import TemplateChange, compare_templates, written_words
-from chatlab.revisions.files import FlagRow, flag_rows, stop_ids
+from chatlab.revisions.files import FlagRow, files_tokens, flag_rows, stop_ids
 from chatlab.revisions.structure import differences
 from chatlab.snapshots.recorder import RESERVED
 from chatlab.snapshots.views import Components, Record, loader_view
@@ -134,7 +134,8 @@ def effects(before: Record, after: Record, loader: str) -> Effects:
     """Return what differs between the views that ``loader`` has of two records."""
     old, new = loader_view(before, loader), loader_view(after, loader)
     probes, families = compare_probes(old, new)
-    literals = written_words(old.template) | written_words(new.template)
+    tokens = old.control_tokens | new.control_tokens | files_tokens(before) | files_tokens(after)
+    known = candidates(tokens, written_words(old.template) | written_words(new.template))
     parts = old.components, new.components
     return Effects(
         before_error=old.error,
@@ -154,8 +155,8 @@ def effects(before: Record, after: Record, loader: str) -> Effects:
         families=tuple(families),
         bos_changed=tuple(bos_changes(old, new)),
         stop_ids=(tuple(stop_ids(before, old)), tuple(stop_ids(after, new))),
-        delimiters=tuple(compare_delimiters(old, new, literals)),
-        spacing=tuple(compare_spacing(old, new, literals)),
+        delimiters=tuple(compare_delimiters(old, new, known)),
+        spacing=tuple(compare_spacing(old, new, known)),
     )
 
 

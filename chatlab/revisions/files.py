@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.snapshots.recorder import FLAGS, SPECIAL_NAMES, special_content
+from chatlab.snapshots.recorder import FLAGS, SPECIAL_NAMES, file_tokens, special_content
 from chatlab.snapshots.views import AddedToken, LoaderView, Record, added_tokens
 
 Documents = Mapping[str, Any]
@@ -102,6 +102,11 @@ def config_tokens(documents: Documents) -> Tokens:
     document = documents.get("tokenizer_config.json")
     decoder = document.get("added_tokens_decoder") if isinstance(document, dict) else None
     return added_tokens([{**t, "id": int(i)} for i, t in decoder.items()]) if isinstance(decoder, dict) else {}
+
+
+def files_tokens(record: Record) -> frozenset[str]:
+    """Return every added or control token that some file names."""
+    return frozenset(file_tokens(dict(record["documents"])))
 
 
 # -- contradictions ------------------------------------------------------------------------------------------

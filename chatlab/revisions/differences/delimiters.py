@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from chatlab.revisions.differences.behaviour import probes, shared_probes, talk
 from chatlab.revisions.differences.drift import longest_first
+from chatlab.snapshots.recorder import RESERVED
 from chatlab.snapshots.views import Echo, LoaderView, Probe
 
 SEEN = ("prompt", "chat", "turns", "added")
@@ -69,16 +70,41 @@ FORMS = 2
 """So many written forms of a delimiter are told."""
 
 
-def compare_delimiters(before: LoaderView, after: LoaderView, literals: Iterable[str] = ()) -> list[Delimiter]:
-    """Return the commonest written forms of each delimiter that prompts hold, with its echoes on both sides.
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """What a parser can split on."""
 
-    Args:
-        before: one side.
-        after: the other.
-        literals: markers that the templates write and that are no tokens.
+    tokens: frozenset[str]
+    """Added and control tokens, of the loaders and of the files."""
+    words: frozenset[str]
+    """What the templates write, without the tokens in it."""
+
+    @property
+    def pattern(self) -> re.Pattern[str] | None:
+        """Finds any of them, the longest first."""
+        return longest_first(self.tokens | self.words)
+
+
+def candidates(tokens: Iterable[str], literals: Iterable[str]) -> Candidates:
+    """Return what a parser can split on, unused placeholders left out.
+
+    >>> found = candidates(["<s>", "</s>", "<|reserved_1|>"], ["</s><s>[INST]", "User:", "user"])
+    >>> sorted(found.tokens), sorted(found.words)
+    (['</s>', '<s>'], ['User:', '[INST]'])
     """
-    tokens = before.control_tokens | after.control_tokens
-    pattern = longest_first(tokens | markers(tokens, literals))
+    known = frozenset(token for token in tokens if token and not RESERVED.search(token))
+    pattern = longest_first(known)
+    parts = literals if pattern is None else (part for literal in literals for part in pattern.split(literal))
+    words = frozenset(part for part in parts if part and len(part) > 1 and not part.isalnum())
+    return Candidates(tokens=known, words=words)
+
+
+def compare_delimiters(before: LoaderView, after: LoaderView, known: Candidates) -> list[Delimiter]:
+    """Return the commonest written forms of each delimiter, with its echoes on both sides.
+
+    A token that no prompt holds is told only where it is lost.
+    """
+    pattern = known.pattern
     if pattern is None:
         return []
     written = Counter(form for view in (before, after) for p in talk(view).values() for form in forms(pattern, p.text))
@@ -86,25 +112,15 @@ def compare_delimiters(before: LoaderView, after: LoaderView, literals: Iterable
     shared = [_echoes(pattern, [pair[side] for pair in pairs]) for side in (0, 1)]
     own = [_surfaces(pattern, talk(view).values()) for view in (before, after)]
     rows = []
-    for token in sorted({token for token, _ in written}):
+    in_prompts = {token for token, _ in written}
+    for token in sorted({*in_prompts, *(token for token, _ in shared[0])}):
         asked = [form for form in sorted(written, key=lambda f: (-written[f], f)) if form[0] == token]
-        told = [form for form in asked if form in shared[0]][:FORMS]
+        told = [form for form in asked or [(token, token)] if form in shared[0]][:FORMS]
         # No text with it was given to both sides: then what is left to compare is whether it comes back at all.
         found = [_delimiter(form, *shared) for form in told] or [_delimiter((token, token), *own)]
-        # A template writes many words; those that come back as before are no news, as a control token's way back is.
-        rows += [row for row in found if token in tokens or row.broken]
+        # Words of a template that come back as before are no news, as the way back of a prompt's control token is.
+        rows += [row for row in found if row.broken or token in in_prompts & known.tokens]
     return rows
-
-
-def markers(tokens: Iterable[str], literals: Iterable[str]) -> set[str]:
-    """Return the literals without the control tokens that are written into them.
-
-    >>> sorted(markers(["<s>", "</s>"], ["</s><s>[INST]", "User:"]))
-    ['User:', '[INST]']
-    """
-    pattern = longest_first(tokens)
-    parts = literals if pattern is None else (part for literal in literals for part in pattern.split(literal))
-    return {part for part in parts if len(part) > 1 and not part.isalnum()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +132,15 @@ class Marked:
     bare: str
 
 
-def delimiters_of(view: LoaderView, literals: Iterable[str] = ()) -> dict[str, Marked]:
+def delimiters_of(view: LoaderView, known: Candidates) -> dict[str, Marked]:
     """Return each form of a delimiter that prompts hold, with its echoes: what a lock keeps of one side."""
-    pattern = longest_first(view.control_tokens | markers(view.control_tokens, literals))
+    pattern = known.pattern
     if pattern is None:
         return {}
+    came = _echoes(pattern, [probe for probe in probes(view).values() if probe.family in SEEN])
     written = {form for probe in talk(view).values() for form in forms(pattern, probe.text)}
-    texts = [probe for probe in probes(view).values() if probe.family in SEEN]
-    came = _echoes(pattern, texts)
+    in_prompts = {token for token, _ in written}
+    written |= {form for form in came if form[0] == form[1] and form[0] not in in_prompts}
     return {
         form: Marked(token=token, kept=_commonest(came[token, form].kept), bare=_commonest(came[token, form].bare))
         for token, form in sorted(written)
@@ -202,10 +219,9 @@ def _commonest(counter: Counter[str]) -> str:
     return max(sorted(counter), key=lambda form: counter[form])
 
 
-def compare_spacing(before: LoaderView, after: LoaderView, literals: Iterable[str] = ()) -> list[Spacing]:
+def compare_spacing(before: LoaderView, after: LoaderView, known: Candidates) -> list[Spacing]:
     """Return the delimiters around which the templates write other whitespace, where they write the same delimiters."""
-    tokens = before.control_tokens | after.control_tokens
-    pattern = longest_first(tokens | markers(tokens, literals))
+    pattern = known.pattern
     if pattern is None:
         return []
     changed: dict[str, Counter[tuple[str, str]]] = {}
