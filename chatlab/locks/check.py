@@ -15,10 +15,12 @@ from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.report.forms import COLOURS, md, visible
+from chatlab.revisions.wording import moving_lines
 from chatlab.severity import COULD_NOT_COMPARE, Severity
-from chatlab.snapshots.snapshot import take
+from chatlab.snapshots.snapshot import Snapshot, take
+from chatlab.snapshots.views import loader_view
 from chatlab.tokenizers.hub import Hub
-from chatlab.tokenizers.source import is_tokenizer_file, resolve
+from chatlab.tokenizers.source import Source, is_tokenizer_file, resolve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +188,7 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
         if "error" in entry.components:
             raise LockError(f"it did not load when it was locked: lock {entry.alias} anew with --update")
         source = entry.source(root, offline=not online)
-        taken = take(source, [entry.loader], prompts=entry.prompts, options=entry.options)
+        taken = _taken(source, entry)
         now = entry_of(entry.alias, source, taken, root, entry.roles)
     except ChatlabError as error:
         return CheckResult(alias=entry.alias, severity=Severity.NONE, lines=(), error=str(error))
@@ -194,7 +196,7 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
     severity, lines, upstream = found.severity, found.lines, None
     if not taken.loads(entry.loader):
         lines = (f"does not load with {entry.loader}: {taken.view()['error']}", *lines)
-    lines = (*taken.warnings, *lines)
+    lines = (*taken.warnings, *moving_lines(loader_view(taken.record, entry.loader)), *lines)
     if online and entry.kind == "hub":
         try:
             moved, more, upstream = _online(entry)
@@ -203,6 +205,14 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
         severity, lines = max(severity, moved), (*lines, *more)
     comparison = comparison_with(entry, taken) if found.lines else None
     return CheckResult(alias=entry.alias, severity=severity, lines=lines, comparison=comparison, upstream=upstream)
+
+
+def _taken(source: Source, entry: Entry) -> Snapshot:
+    """Return the snapshot of what is there now; a kept one answers for no template that is not the same twice."""
+    taken = take(source, [entry.loader], prompts=entry.prompts, options=entry.options)
+    if any(template.volatile for template in loader_view(taken.record, entry.loader).templates):
+        return take(source, [entry.loader], prompts=entry.prompts, options=entry.options, cache=False)
+    return taken
 
 
 def _online(entry: Entry) -> tuple[Severity, tuple[str, ...], Comparison | None]:

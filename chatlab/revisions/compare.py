@@ -17,12 +17,12 @@ from chatlab.revisions.differences.drift import compare_boundaries, compare_drif
 from chatlab.revisions.differences.templates import template_diff, template_variables
 from chatlab.revisions.effects import Effects, effects
 from chatlab.revisions.facts import LoaderRow, Side
-from chatlab.revisions.files import config_tokens, json_tokens, shadowing, stop_rows
+from chatlab.revisions.files import config_tokens, files_tokens, json_tokens, shadowing, stop_rows
 from chatlab.revisions.findings import Causes, causes, rulings
-from chatlab.revisions.wording import Finding, advice, finding_of, verdict_lines
+from chatlab.revisions.wording import Finding, advice, finding_of, moving_lines, verdict_lines
 from chatlab.severity import Severity
 from chatlab.snapshots.arguments import place, switches, texts
-from chatlab.snapshots.recorder import file_tokens
+from chatlab.snapshots.recorder import file_tokens, injected_token
 from chatlab.snapshots.snapshot import Snapshot, require_loading, take
 from chatlab.snapshots.views import Record, loader_view
 from chatlab.tokenizers.load import chosen_by_name
@@ -78,17 +78,27 @@ def _snapshots(
 ) -> tuple[Snapshot, Snapshot]:
     """Return both snapshots, taken with the same probes: what changed, and what only one side has, is probed on both."""
 
-    def both(also: Sequence[str]) -> tuple[Snapshot, Snapshot]:
-        one, two = (
-            take(source, loaders, prompts=prompts, also=also, options=options, cache=cache) for source in sources
-        )
+    def both(also: Sequence[str] = (), injected: str | None = None) -> tuple[Snapshot, Snapshot]:
+        asked: dict[str, Any] = {"prompts": prompts, "also": also, "injected": injected, "options": options}
+        one, two = (take(source, loaders, **asked, cache=cache) for source in sources)
         return one, two
 
-    first, second = both([])
+    first, second = both()
     if any(isinstance(source, Snapshot) for source in sources):
         return first, second
     also = tokens_to_probe(first.record, second.record)
-    return both(also) if also else (first, second)
+    injected = token_to_inject(first.record, second.record)
+    return both(also, injected) if also or injected else (first, second)
+
+
+def token_to_inject(before: Record, after: Record) -> str | None:
+    """Return the one token that a user types in the probes of both sides; ``None`` where it is one already."""
+    if before["injected"] == after["injected"]:
+        return None
+    shared = files_tokens(before) & files_tokens(after)
+    loaders = [name for name in before["loaders"] if name in after["loaders"]][:1]
+    views = [loader_view(record, name) for record in (before, after) for name in loaders]
+    return injected_token(shared, [chat.text for view in views for chat in view.chats.values()])
 
 
 def tokens_to_probe(before: Record, after: Record) -> list[str]:
@@ -164,6 +174,7 @@ def compare_snapshots(
     found = causes(before.record, after.record)
     judged = {name: _judged(before, after, name, found) for name in shared}
     told = [*notes, *_loader_notes(before, after, shared, chosen if loader is None else None)]
+    told += [f"{s.name}: {line}" for s in (before, after) for line in moving_lines(loader_view(s.record, chosen))]
     return _comparison(before, after, judged[chosen], judged, found, told)
 
 

@@ -31,6 +31,8 @@ class Reason(Enum):
     """A chat template exceeds the limits of a render."""
     NO_JINJA = auto()
     """The new chat template cannot be parsed."""
+    CAME = auto()
+    """There is one more chat template, which only programs that name it use."""
     GONE = auto()
     """There is no chat template any more."""
     UNREACHED = auto()
@@ -157,6 +159,8 @@ def _template_reason(felt: Severity | None, e: Effects) -> Reason:
         return Reason.SAME_MEANING
     if not used:
         return Reason.FELT if felt else Reason.LATENT
+    if not e.any_render and all(change.before is None for change in used):
+        return Reason.CAME
     return Reason.FELT if e.any_render else Reason.UNREACHED
 
 

@@ -15,6 +15,7 @@ from chatlab.revisions.findings import Causes, Reason, Ruling
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.structure import ABSENT, FileChange
 from chatlab.severity import Severity
+from chatlab.snapshots.views import LoaderView
 
 EVIDENCE = 12
 """At most this many lines of evidence a finding; the files and the JSON hold the rest."""
@@ -110,6 +111,7 @@ def _template_title(reason: Reason, e: Effects, loader: str) -> str:
     titles = {
         Reason.EXCEEDED: f"{name} {', and '.join(f'{told} {side} the change' for side, told in sides if told)}",
         Reason.NO_JINJA: f"{name} is no Jinja any more: nothing renders",
+        Reason.CAME: f"{name} came beside the others; latent: only programs that name it use it",
         Reason.GONE: f"{name} is gone: programs must format their prompts themselves",
         Reason.SAME_MEANING: f"{name} is spelled differently and means the same",
         Reason.LATENT: f"{name} changed; latent: the {loader} loader does not read it, other programs do",
@@ -138,12 +140,30 @@ def _more(ruling: Ruling, found: Causes, e: Effects) -> Iterator[str]:
         yield from effect_lines(e)
     if ruling.reason in (Reason.NO_JINJA, Reason.LATENT, Reason.FELT) and ruling.kind is K.CHAT_TEMPLATE:
         yield from (f"{c.name} ({c.source}): {c.error}" for c in e.templates if c.error)
+    if ruling.reason is Reason.UNREACHED:
+        yield from filter(None, map(_unreached, e.templates))
     if ruling.kind is K.VOCABULARY and e.vocabulary:
         yield f"pieces: {summary(e.vocabulary)}"
     if ruling.kind is K.MODEL and e.merges:
         yield f"merges: {summary(e.merges)}"
     if ruling.kind is K.MODEL and e.scores:
         yield f"scores of {len(e.scores):,} pieces, such as {', '.join(map(repr, e.scores[:3]))}"
+
+
+def _unreached(change: TemplateChange) -> str:
+    branches = [f"line {line} ({branch})" for line, branch in change.unreached[:6]]
+    more = ", …" if len(change.unreached) > 6 else ""
+    return f"no probe goes through {', '.join(branches)}{more} of {change.name}" if branches else ""
+
+
+def moving_lines(view: LoaderView) -> Iterator[str]:
+    """Yield what to know of templates whose renders depend on more than their messages."""
+    for template in view.templates:
+        name = "the chat template" if template.name == "default" else f"the chat template {template.name!r}"
+        if template.used and template.volatile:
+            yield f"{name} is not the same twice: its renders depend on chance, and were compared for one throw of it"
+        if template.used and template.clock:
+            yield f"{name} asks the clock: its renders move by the day, and were compared for one day"
 
 
 def summary(diff: TableDiff) -> str:

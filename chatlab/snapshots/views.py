@@ -12,6 +12,9 @@ from chatlab.snapshots.recorder import FLAGS
 Record = Mapping[str, Any]
 """What :mod:`chatlab.snapshots.recorder` wrote; plain JSON."""
 
+NAMED = "named"
+"""Roles of a render by a template that is used only where a program asks for it by its name."""
+
 
 @dataclass(frozen=True)
 class Refused:
@@ -83,8 +86,6 @@ class Render:
     """Why there is no text."""
     exceeded: str | None
     """Which limit the template exceeded."""
-    moves: tuple[str, ...]
-    """What else than the dialogue the text depends on: ``clock``, ``random``."""
 
     @property
     def shown(self) -> str:
@@ -104,8 +105,10 @@ class Template:
     """The file it stands in, or ``library``."""
     used: bool
     """Whether this loader reads it; other programs may read the others."""
-    moves: tuple[str, ...]
-    """What else than the dialogue its renders depend on: ``clock``, ``random``."""
+    clock: bool
+    """Whether its renders move with the day."""
+    volatile: bool
+    """Whether its renders depend on chance or on the process, so that no two need be the same."""
     unreached: tuple[tuple[int, str], ...]
     """Line and kind of the branches that no probe goes through."""
 
@@ -172,7 +175,7 @@ class LoaderView:
 def loader_view(record: Record, loader: str) -> LoaderView:
     """Return what one loader made of the files of a record."""
     view = record["views"][loader]
-    template, chats, sequences = view.get("template", {}), view.get("chats", {}), view.get("sequences", {})
+    template, chats, sequences = view.get("template", {}), _chats(view), view.get("sequences", {})
     return LoaderView(
         loader=loader,
         error=view.get("error"),
@@ -183,7 +186,7 @@ def loader_view(record: Record, loader: str) -> LoaderView:
         components=_components(record["tables"], view.get("components", {})),
         template=_text(template.get("text")),
         exceeded=f"exceeded {template['exceeded']}" if "exceeded" in template else None,
-        templates=tuple(map(_template, view.get("templates", _lone(template)))),
+        templates=tuple(_templates(view)),
         renders={label: _render(label, chat) for label, chat in chats.items()},
         texts=dict(_probes(view.get("probes", {}))),
         chats=dict(_probes({label: {**row, "family": "chat"} for label, row in chats.items() if "text" in row})),
@@ -202,20 +205,33 @@ def _added_token(row: Mapping[str, Any]) -> AddedToken:
     return AddedToken(content=row["content"], token_id=row.get("id"), flags=flags)
 
 
-def _template(row: Mapping[str, Any]) -> Template:
+def _chats(view: Record) -> dict[str, Record]:
+    """Return the renders of all templates; those of a template with a name of its own have that in their label."""
+    found = dict(view.get("chats", {}))
+    for name, row in view.get("templates", {}).items():
+        for label, chat in row.get("chats", {}).items():
+            found[label.replace("chat/", f"chat/@{name}/", 1)] = {**chat, "roles": NAMED, "template": name}
+    return found
+
+
+def _templates(view: Record) -> Iterator[Template]:
+    for name, row in {"default": view.get("template", {}), **view.get("templates", {})}.items():
+        if isinstance(row.get("text"), str):
+            yield _template(name, row, used=True)
+    for row in view.get("latent_templates", ()):
+        yield _template(row["name"], row, used=False)
+
+
+def _template(name: str, row: Mapping[str, Any], *, used: bool) -> Template:
     return Template(
-        name=row["name"],
+        name=name,
         text=row["text"],
         source=row.get("source"),
-        used=row["used"],
-        moves=tuple(row.get("moves", ())),
-        unreached=tuple((branch["line"], branch["branch"]) for branch in row.get("unreached", ())),
+        used=used,
+        clock=bool(row.get("clock")),
+        volatile=bool(row.get("volatile")),
+        unreached=tuple((branch["line"], branch["branch"]) for branch in row.get("unreached") or ()),
     )
-
-
-def _lone(template: Mapping[str, Any]) -> list[dict[str, Any]]:
-    known = isinstance(template.get("text"), str)
-    return [{**template, "name": "default", "used": True}] if known else []
 
 
 def _render(label: str, chat: Mapping[str, Any]) -> Render:
@@ -226,7 +242,6 @@ def _render(label: str, chat: Mapping[str, Any]) -> Render:
         text=chat.get("text"),
         error=chat.get("render_error"),
         exceeded=chat.get("exceeded"),
-        moves=tuple(chat.get("moves", ())),
     )
 
 

@@ -230,6 +230,9 @@ def added_tokens(base, tokenizer, config):
             )(folder)
 
     yield "appears", appears
+    contradicting = {rows[0]["content"]: new["id"]}
+    yield "contradicted", lambda folder: write(folder, "added_tokens.json", contradicting)
+    yield "in-one-file-alone", lambda folder: write(folder, "added_tokens.json", {"<|nobody|>": new["id"]})
 
 
 def added(tokenizer, content):
@@ -311,6 +314,9 @@ def chat_template(base, tokenizer, config):
         else:
             yield name, setting(CONFIG, "chat_template", to=change)
     yield "jinja-shadows", lambda folder: (folder / "chat_template.jinja").write_text("Hi. " + template) and None
+    named = [{"name": "default", "template": template}, {"name": "rag", "template": "Documents! " + template}]
+    yield "named-comes", setting(CONFIG, "chat_template", to=named)
+    yield "of-a-processor", lambda folder: write(folder, "chat_template.json", {"chat_template": "Hi. " + template})
 
 
 def specials(base, tokenizer, config):
@@ -321,6 +327,9 @@ def specials(base, tokenizer, config):
             if config.get(key) not in (None, content) and not isinstance(config.get(key), dict):
                 yield f"{key}-{content}", setting(CONFIG, key, to=content)
                 break
+    ends = [content for content in contents if config.get("eos_token") not in (None, content)]
+    if ends:
+        yield "map-contradicts", edit("special_tokens_map.json", lambda v: v.update(eos_token=ends[0]))
     yield "generation", setting(GENERATION, "eos_token_id", to=[ids[-1], ids[0]])
     if (tokenizer_path(base) / MODEL_CONFIG).is_file() and read(tokenizer_path(base), MODEL_CONFIG).get(
         "eos_token_id"

@@ -146,7 +146,10 @@ class RenderRow:
 
 def compare_renders(before: LoaderView, after: LoaderView) -> list[RenderRow]:
     """Return the render matrix: templates × roles × generation prompt × tools, before and after."""
-    labels = sorted(before.renders.keys() | after.renders.keys())
+    known = {render.template for render in before.renders.values()}
+    # What nobody could ask for by its name renders nothing otherwise; the default one is always asked for.
+    came = [label for label, render in after.renders.items() if render.template in {"default", *known}]
+    labels = sorted({*before.renders, *came})
     return [_render_row(label, before.renders.get(label), after.renders.get(label)) for label in labels]
 
 

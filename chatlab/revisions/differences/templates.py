@@ -41,12 +41,10 @@ def parsed(text: str) -> Parsed:
 
 
 def _parse(text: str) -> list[object]:
-    import jinja2
     import jinja2.meta
     from jinja2 import nodes
 
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    tree = environment.parse(text)
+    tree = recorder.jinja_environment().parse(text)
     written = [node.data for node in tree.find_all(nodes.TemplateData)]
     written += [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)]
     names = jinja2.meta.find_undeclared_variables(tree) - {"dict"}
@@ -101,6 +99,8 @@ class TemplateChange:
     same_meaning: bool
     error: str | None
     """Why the new one is no Jinja."""
+    unreached: tuple[tuple[int, str], ...]
+    """Line and kind of the branches of the new one that no probe goes through."""
 
 
 def compare_templates(before: LoaderView, after: LoaderView) -> list[TemplateChange]:
@@ -142,4 +142,5 @@ def _change(old: Template | None, new: Template | None) -> TemplateChange:
         after=_text(new),
         same_meaning=same_meaning(_text(old), _text(new)),
         error=parsed(new.text).error if new else None,
+        unreached=new.unreached if new else (),
     )
