@@ -12,9 +12,6 @@ from chatlab.snapshots.recorder import FLAGS
 Record = Mapping[str, Any]
 """What :mod:`chatlab.snapshots.recorder` wrote; plain JSON."""
 
-NAMED = "named"
-"""Roles of a render by a template that is used only where a program asks for it by its name."""
-
 
 @dataclass(frozen=True)
 class Refused:
@@ -175,7 +172,7 @@ class LoaderView:
 def loader_view(record: Record, loader: str) -> LoaderView:
     """Return what one loader made of the files of a record."""
     view = record["views"][loader]
-    template, chats, sequences = view.get("template", {}), _chats(view), view.get("sequences", {})
+    template, chats, sequences = view.get("template", {}), view.get("chats", {}), view.get("sequences", {})
     return LoaderView(
         loader=loader,
         error=view.get("error"),
@@ -186,7 +183,7 @@ def loader_view(record: Record, loader: str) -> LoaderView:
         components=_components(record["tables"], view.get("components", {})),
         template=_text(template.get("text")),
         exceeded=f"exceeded {template['exceeded']}" if "exceeded" in template else None,
-        templates=tuple(_templates(view)),
+        templates=tuple(map(_template, view.get("templates", ()))),
         renders={label: _render(label, chat) for label, chat in chats.items()},
         texts=dict(_probes(view.get("probes", {}))),
         chats=dict(_probes({label: {**row, "family": "chat"} for label, row in chats.items() if "text" in row})),
@@ -205,32 +202,16 @@ def _added_token(row: Mapping[str, Any]) -> AddedToken:
     return AddedToken(content=row["content"], token_id=row.get("id"), flags=flags)
 
 
-def _chats(view: Record) -> dict[str, Record]:
-    """Return the renders of all templates; those of a template with a name of its own have that in their label."""
-    found = dict(view.get("chats", {}))
-    for name, row in view.get("templates", {}).items():
-        for label, chat in row.get("chats", {}).items():
-            found[label.replace("chat/", f"chat/@{name}/", 1)] = {**chat, "roles": NAMED, "template": name}
-    return found
-
-
-def _templates(view: Record) -> Iterator[Template]:
-    for name, row in {"default": view.get("template", {}), **view.get("templates", {})}.items():
-        if isinstance(row.get("text"), str):
-            yield _template(name, row, used=True)
-    for row in view.get("latent_templates", ()):
-        yield _template(row["name"], row, used=False)
-
-
-def _template(name: str, row: Mapping[str, Any], *, used: bool) -> Template:
+def _template(row: Mapping[str, Any]) -> Template:
+    moves = row.get("moves", ())
     return Template(
-        name=name,
+        name=row["name"],
         text=row["text"],
         source=row.get("source"),
-        used=used,
-        clock=bool(row.get("clock")),
-        volatile=bool(row.get("volatile")),
-        unreached=tuple((branch["line"], branch["branch"]) for branch in row.get("unreached") or ()),
+        used=row["used"],
+        clock="clock" in moves,
+        volatile=bool({"random", "address"}.intersection(moves)),
+        unreached=tuple((branch["line"], branch["branch"]) for branch in row.get("unreached", ())),
     )
 
 
