@@ -15,6 +15,8 @@ from chatlab.severity import Severity
 
 COMPONENT_SEVERITY = {
     "stop_ids": Severity.BREAKING,
+    "bos_token": Severity.BREAKING,
+    "eos_token": Severity.BREAKING,
     "renders_plain": Severity.BREAKING,
     "specials": Severity.MAJOR,
     "vocab": Severity.MAJOR,

@@ -191,6 +191,7 @@ def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
         "class": view.class_name,
         "added_tokens": raw["added_tokens"],
         "specials": view.specials,
+        **{name: view.specials.get(name) for name in ("bos_token", "eos_token")},
         "settings": view.settings,
         "stop_ids": list(stop_ids(taken.record, view)),
         "template": view.template,

@@ -105,22 +105,28 @@ def limits(e: Effects) -> Severity | None:
 
 
 def tokenizer_class(e: Effects) -> Severity | None:
-    """Another class does the work."""
+    """Another class does the work, and may do every part of it otherwise."""
     if e.class_names[0] == e.class_names[1]:
         return None
     if e.any_ids:
         return Severity.BREAKING
-    return Severity.MAJOR if e.any_text else Severity.MINOR
+    return max(Severity.MAJOR if e.any_text else Severity.MINOR, *felt(e, K.CLASS))
+
+
+def felt(e: Effects, *besides: ChangeKind) -> list[Severity]:
+    """Return what every rule says, but for some, where it says anything."""
+    found = (rule(e) for kind, rule in RULES.items() if kind not in besides)
+    return [Severity.NONE, *(severity for severity in found if severity is not None)]
 
 
 def any_effect(e: Effects) -> Severity | None:
     """For causes that may change everything: the library, the set of files, code."""
     if not e.any:
         return None
-    found = [severity for rule in RULES.values() if (severity := rule(e)) is not None]
+    found = [Severity.INFO, *felt(e)]
     if e.probes or e.any_render:
         found.append(reach(e) if e.probes else Severity.MAJOR)
-    return max(found, default=Severity.INFO)
+    return max(found)
 
 
 RULES: dict[ChangeKind, Rule] = {

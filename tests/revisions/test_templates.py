@@ -91,9 +91,9 @@ def test_templates_are_parsed_as_transformers_parses_them(extra):
 
 def test_a_change_that_no_probe_reaches_says_so_and_where(tmp_path):
     folder = copy_of(BASE, tmp_path / "t")
-    setting("tokenizer_config.json", "chat_template", to=lambda t: t + "{% if moon_phase %}{{ moon_phase }}{% endif %}")(
-        folder
-    )
+    setting(
+        "tokenizer_config.json", "chat_template", to=lambda t: t + "{% if moon_phase %}{{ moon_phase }}{% endif %}"
+    )(folder)
     c = compare_revisions(tokenizer_path(BASE), folder, loader="auto")
     assert c.severity is Severity.MAJOR_LATENT
     assert "no probe reaches" in c.verdict
