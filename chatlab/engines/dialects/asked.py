@@ -41,26 +41,31 @@ class Asked:
         return self.tokenizer is None or len(self.tokenizer.encode(text)) > self.max_new_tokens + 1
 
 
-def agree(text: str, token_ids: Sequence[int], prompt_ids: Sequence[int], tokenizer: Any) -> bool:
+def agree(text: str, token_ids: Sequence[int], asked: Asked) -> bool:
     """Tell whether a server's text is one that the ids can be read as.
 
-    Servers differ in blanks, in special tokens, in whether the end token is written, and leave out unfinished
-    characters; no more than that is forgiven.
+    Servers differ in blanks, in special tokens, in whether the stop is written, and leave out unfinished characters;
+    no more than that is forgiven.
     """
+    tokenizer = asked.tokenizer
     wanted = [_bare(part, tokenizer) for part in re.split(f"{_LOST}+", text)]
     try:
-        return any(_fits(wanted, _bare(reading, tokenizer)) for reading in _readings(token_ids, prompt_ids, tokenizer))
+        return any(_fits(wanted, _bare(reading, tokenizer)) for reading in _readings(token_ids, asked))
     except ChatlabError:
         return True  # ids that this tokenizer cannot read: nothing is known
 
 
-def _readings(token_ids: Sequence[int], prompt_ids: Sequence[int], tokenizer: Any) -> Iterator[str]:
-    """What the ids say, alone and behind the prompt; with their last one and without."""
-    for ids in (list(token_ids), list(token_ids[:-1])):
-        yield tokenizer.decode(ids, skip_special_tokens=False)
-    prompt = tokenizer.decode(list(prompt_ids), skip_special_tokens=False).rstrip(_LOST)
-    for ids in (list(token_ids), list(token_ids[:-1])):
-        yield tokenizer.decode([*prompt_ids, *ids], skip_special_tokens=False)[len(prompt) :]
+def _readings(token_ids: Sequence[int], asked: Asked) -> Iterator[str]:
+    """What the ids say, alone and behind the prompt; where they end in a stop, without it, too."""
+    decode, prompt_ids = asked.tokenizer.decode, list(asked.prompt_ids)
+    forms = [list(token_ids)]
+    if token_ids and token_ids[-1] in asked.stop_ids:
+        forms.append(list(token_ids[:-1]))
+    for ids in forms:
+        yield decode(ids, skip_special_tokens=False)
+    prompt = decode(prompt_ids, skip_special_tokens=False).rstrip(_LOST)
+    for ids in forms:
+        yield decode([*prompt_ids, *ids], skip_special_tokens=False)[len(prompt) :]
 
 
 def _bare(text: str, tokenizer: Any) -> str:

@@ -10,8 +10,10 @@ from typing import Any
 from chatlab.engines.dialects.ends import failure_of
 from chatlab.engines.dialects.logprobs import Scores, completion_scores, generate_scores
 from chatlab.engines.dialects.values import (
+    content_of,
     count_of,
     dict_of,
+    flag_of,
     ids_of,
     list_of,
     refuse_unknown_text,
@@ -49,6 +51,8 @@ class Chunk:
 _Object = dict[str, Any]
 _CHOICE_KEYS = frozenset({"text", "finish_reason", "stop_reason", "matched_stop", "routed_experts"})
 _DELTA_KEYS = frozenset({"role", "content", "refusal"})
+_LLAMA_CPP_KEYS = frozenset({"content", "model", "prompt", "stop_type", "stopping_word"})
+_OLLAMA_KEYS = frozenset({"response", "model", "created_at", "done_reason", "remote_model", "remote_host"})
 _SILENT_KEYS = frozenset({"choices", "usage", "timings", "model", "object", "created", "id", "prompt_progress"})
 
 
@@ -109,7 +113,7 @@ def _choice_text(choice: _Object) -> str:
             refuse_unknown_text(name, delta, _DELTA_KEYS)
             if delta.get("tool_calls") or delta.get("function_call"):
                 raise RemoteError(f"the server sent a tool call where text was asked for: {shown(delta)}")
-            return text_of("content", delta.get("content")) + text_of("refusal", delta.get("refusal"))
+            return content_of("content", delta.get("content")) + text_of("refusal", delta.get("refusal"))
     if choice.get("finish_reason") is None:
         raise RemoteError(f"the server sent a choice without a text: {shown(choice)}")
     return ""
@@ -129,9 +133,10 @@ def _counts(value: _Object) -> Chunk:
 
 def _llama_cpp(value: _Object) -> Chunk:
     """llama.cpp's own ``/completion``."""
-    ended = value.get("stop") is True
+    ended = flag_of("stop", value.get("stop"))
     word = word_of("stopping_word", value.get("stopping_word"))
     progress = "prompt_progress" in value  # such an event carries an id that was never said
+    refuse_unknown_text("chunk", value, _LLAMA_CPP_KEYS)
     return Chunk(
         text=text_of("content", value.get("content")),
         token_ids=None if progress else ids_of("tokens", value.get("tokens")),
@@ -148,8 +153,11 @@ def _tgi(value: _Object) -> Chunk:
     """TGI's own ``/generate_stream``; the text of a special token is not part of the reply."""
     token, details = dict_of("token", value["token"]), dict_of("details", value.get("details"))
     token_ids = ids_of("token.id", [token.get("id")])
+    refuse_unknown_text("token", token, ("text",))
+    if "special" not in token:
+        raise RemoteError(f"the server does not say whether a token is a special one: {shown(token)}")
     return Chunk(
-        text="" if token.get("special") is True else text_of("token.text", token.get("text")),
+        text="" if flag_of("special", token["special"]) else text_of("token.text", token.get("text")),
         token_ids=token_ids,
         scores=((token.get("logprob"), None),) if token.get("logprob") is not None else (),
         end=word_of("finish_reason", details.get("finish_reason")),
@@ -170,6 +178,7 @@ def _tgi_whole(value: _Object) -> Chunk:
 
 def _koboldcpp(value: _Object) -> Chunk:
     """Koboldcpp's own stream."""
+    refuse_unknown_text("chunk", value, ("token", "finish_reason"))
     return Chunk(text=text_of("token", value["token"]), end=word_of("finish_reason", value.get("finish_reason")))
 
 
@@ -178,6 +187,7 @@ def _koboldcpp_whole(value: _Object) -> Chunk:
     if len(results) != 1:
         raise RemoteError(f"the server sent {len(results)} results where one was asked for: {shown(results)}")
     result = dict_of("a result", results[0])
+    refuse_unknown_text("result", result, ("text", "finish_reason"))
     return Chunk(
         text=text_of("text", result.get("text")),
         end=word_of("finish_reason", result.get("finish_reason", "stop")),
@@ -188,6 +198,7 @@ def _koboldcpp_whole(value: _Object) -> Chunk:
 
 def _sglang(value: _Object) -> Chunk:
     """SGLang's own ``/generate``: each event repeats all the text and all the ids so far."""
+    refuse_unknown_text("chunk", value, ("text",))
     meta = dict_of("meta_info", value["meta_info"])
     reason = meta.get("finish_reason")
     ended = dict_of("finish_reason", reason) if not isinstance(reason, str) else {"type": reason}
@@ -223,9 +234,11 @@ def _fastchat_worker(value: _Object) -> Chunk:
 def _ollama(value: _Object) -> Chunk:
     """Ollama's own lines."""
     message = dict_of("message", value.get("message"))
+    refuse_unknown_text("chunk", value, _OLLAMA_KEYS)
+    refuse_unknown_text("message", message, _DELTA_KEYS)
     return Chunk(
         text=text_of("response", value.get("response")) + text_of("content", message.get("content")),
-        end=word_of("done_reason", value.get("done_reason", "stop")) if value.get("done") is True else None,
+        end=word_of("done_reason", value.get("done_reason", "stop")) if flag_of("done", value["done"]) else None,
         reply_len=count_of("eval_count", value.get("eval_count")),
         prompt_len=count_of("prompt_eval_count", value.get("prompt_eval_count")),
     )

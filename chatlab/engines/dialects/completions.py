@@ -86,7 +86,7 @@ class CompletionReader:
         asked = self._asked
         if not (self._ids_out and self.text and asked.tokenizer is not None):
             return
-        if not agree(self.text, self.token_ids, asked.prompt_ids, asked.tokenizer):
+        if not agree(self.text, self.token_ids, asked):
             raise RemoteError(
                 f"the server's text and its token ids are two different replies: the text is {self.text!r:.200}, the "
                 f"ids say {asked.tokenizer.decode(self.token_ids, skip_special_tokens=False)!r:.200}"

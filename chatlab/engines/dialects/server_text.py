@@ -98,8 +98,8 @@ def _warn_of_rereading(reading: list[int], token_ids: list[int], tokenizer: Toke
     number, pair = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
     theirs, ours = ["nothing" if i is None else _named(i, tokenizer) for i in pair]
     warnings.warn(
-        f"the server reads {theirs} in the prompt where {ours} was encoded here (token {number}): use a server that takes "
-        "token ids, or the tokenizer that it has",
+        f"the server has its own reading of the prompt, and reads {theirs} in it where {ours} was encoded here (token "
+        f"{number}): use a server that takes token ids, or the tokenizer that it has",
         RereadWarning,
         stacklevel=4,
     )

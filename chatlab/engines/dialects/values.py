@@ -20,12 +20,24 @@ def wrong(name: str, wanted: str, value: object) -> RemoteError:
 
 
 def text_of(name: str, value: object) -> str:
-    """A text; none is the empty one. OpenAI's list of text parts is their joined text."""
-    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
-        return "".join(text_of(name, part.get("text")) for part in value)
+    """A text; none is the empty one."""
     if not isinstance(value, str | None):
         raise wrong(name, "text", value)
     return value or ""
+
+
+def content_of(name: str, value: object) -> str:
+    """A text, or OpenAI's list of text parts, joined."""
+    if isinstance(value, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in value):
+        return "".join(text_of(name, part.get("text")) for part in value)
+    return text_of(name, value)
+
+
+def flag_of(name: str, value: object) -> bool:
+    """A yes or no; none is no."""
+    if not isinstance(value, bool | None):
+        raise wrong(name, "yes or no", value)
+    return value or False
 
 
 def word_of(name: str, value: object) -> str | None:
