@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from transformers import (
     LogitsProcessor,
@@ -27,6 +29,17 @@ class AdditiveRepetitionPenalty(LogitsProcessor):  # type: ignore[misc]
         return scores.scatter(1, input_ids, scores.gather(1, input_ids) - self.penalty)
 
 
+class TinyTemperature(LogitsProcessor):  # type: ignore[misc]
+    """A temperature so low that a logit divided by it is infinite: all but the likeliest, ties included, become impossible."""
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = max(temperature, 1e-37)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """The same distribution as ``scores / temperature``, whose largest is 0."""
+        return (scores - scores.max(dim=-1, keepdim=True).values) / self.temperature
+
+
 def penalty_for(params: SamplingParams) -> LogitsProcessorList:
     """The processors that look at all the vocabulary and at the ids so far."""
     penalty, processors = params.repetition_penalty, LogitsProcessorList()
@@ -40,8 +53,10 @@ def penalty_for(params: SamplingParams) -> LogitsProcessorList:
 def warpers_for(params: SamplingParams) -> LogitsProcessorList:
     """What ``generate`` would build to shape the distribution, in its order."""
     warpers = LogitsProcessorList()
-    if params.temperature != 1.0:
-        warpers.append(TemperatureLogitsWarper(float(params.temperature)))
+    if params.temperature < 1e-6:
+        warpers.append(TinyTemperature(float(params.temperature)))
+    elif params.temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(min(float(params.temperature), 1e37)))
     if params.top_k:
         warpers.append(TopKLogitsWarper(params.top_k))
     if params.top_p < 1.0:
@@ -70,16 +85,16 @@ class Sampler:
             token_ids: prompt and reply so far, shape (1, tokens).
 
         Raises:
-            RuntimeError: the model gave NaN.
+            RuntimeError: the model gave NaN, or nothing that could be chosen.
         """
         scores = _processed(self._penalty, token_ids, logits)
         if self._greedy:
             best, token_id = scores.max(dim=-1)
-            if best.isnan():
-                raise RuntimeError("the model gave NaN logits: load it in float32 or bfloat16, and check its weights")
+            _refuse_impossible(best)
             return int(token_id)
         scores, candidates = self._candidates(scores)
         scores = _processed(self._warpers, token_ids, scores)
+        _refuse_impossible(scores.max(), finite=True)
         drawn = int(torch.multinomial(torch.softmax(scores, dim=-1), 1, generator=self.generator))
         return drawn if candidates is None else int(candidates[drawn])
 
@@ -104,6 +119,21 @@ class Sampler:
         logprobs = torch.log_softmax(logits[0], dim=-1)
         top = torch.topk(logprobs, min(self.top_len, logprobs.shape[-1]))
         return float(logprobs[token_id]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+
+def _refuse_impossible(best: torch.Tensor, *, finite: bool = False) -> None:
+    """Refuse scores whose largest says that there is nothing to choose from."""
+    value = float(best)
+    if math.isnan(value):
+        raise RuntimeError("the model gave NaN logits: load it in float32 or bfloat16, and check its weights")
+    if value == -math.inf:
+        raise RuntimeError(
+            "every logit is minus infinity, so that no token is possible: check the model's weights or mask"
+        )
+    if finite and value == math.inf:
+        raise RuntimeError(
+            "a logit is infinite, so that no draw is possible: load the model in float32, or take temperature=0"
+        )
 
 
 def _processed(processors: LogitsProcessorList, token_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

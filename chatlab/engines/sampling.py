@@ -12,6 +12,8 @@ from chatlab.errors import SamplingError
 PenaltyMethod = Literal["multiplicative", "additive", "subtractive"]
 
 MAX_SEED = 2**63 - 1
+MAX_PENALTY = 1e6
+"""A larger one, or a share smaller than its inverse, makes a float32 logit infinite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,9 +116,11 @@ class SamplingParams:
         if penalty is None:
             return
         if method == "multiplicative":
-            self._check("repetition_penalty", _real(penalty) and penalty > 0, "repetition_penalty > 0 (multiplicative)")
+            fits = _real(penalty) and 1 / MAX_PENALTY <= penalty <= MAX_PENALTY
+            self._check("repetition_penalty", fits, "repetition_penalty > 0 (multiplicative: 1e-6 to 1e6)")
         else:
-            self._check("repetition_penalty", _real(penalty), "finite numbers (additive)")
+            fits = _real(penalty) and abs(penalty) <= MAX_PENALTY
+            self._check("repetition_penalty", fits, "finite numbers (additive: -1e6 to 1e6)")
 
     def _check_int(self, name: str, *, at_least: int, at_most: int | None = None) -> None:
         value = getattr(self, name)

@@ -31,6 +31,9 @@ def test_defaults_are_chatstreams() -> None:
         ({"temperature": -0.1}, "temperature >= 0"),
         ({"temperature": float("nan")}, "temperature >= 0"),
         ({"temperature": "hot"}, "temperature >= 0"),
+        ({"repetition_penalty": 1e-45}, "1e-6 to 1e6"),
+        ({"repetition_penalty": 1e300}, "1e-6 to 1e6"),
+        ({"repetition_penalty": -1e300, "repetition_penalty_method": "additive"}, "-1e6 to 1e6"),
         ({"top_k": -1}, "top_k >= 0"),
         ({"top_p": 0}, "0 < top_p <= 1"),
         ({"top_p": 1.1}, "0 < top_p <= 1"),
@@ -68,6 +71,47 @@ def test_an_unknown_parameter_is_named() -> None:
 )
 def test_params_come_back_from_plain_data(params: SamplingParams) -> None:
     assert SamplingParams.from_dict(params.to_dict()) == params
+
+
+EDGES = [
+    {"temperature": 1e-38}, {"temperature": 5e-324}, {"temperature": 1e300}, {"temperature": 1e-6}, {"repetition_penalty": 1e-6}, {"repetition_penalty": 1e6},
+    {"temperature": 1e-6, "repetition_penalty": 1e6}, {"top_p": 1e-300}, {"min_p": 1.0}, {"min_p": 1e-300},
+    {"repetition_penalty": -1e6, "repetition_penalty_method": "additive", "temperature": 1e-6},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", EDGES, ids=str)
+@pytest.mark.parametrize("top_k", [0, 1, 50])
+def test_a_draw_is_possible_at_every_edge_of_the_bounds(setting: dict, top_k: int) -> None:
+    logits = torch.linspace(-1000, 1000, 200)[None]
+    sampler = Sampler(SamplingParams(top_k=top_k, **setting), seed=1, device=torch.device("cpu"))
+    assert 0 <= sampler.choose(logits, torch.tensor([[5, 199]])) < 200
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-7, 1e-38, 5e-324])
+def test_a_tiny_temperature_takes_the_likeliest_and_its_ties(temperature: float) -> None:
+    logits = torch.linspace(-50, 50, 200)[None]
+    logits[0, 7] = 50.0
+    sampler = Sampler(SamplingParams(temperature=temperature, top_k=0), seed=1, device=torch.device("cpu"))
+    assert {sampler.choose(logits, torch.tensor([[5]])) for _ in range(60)} == {7, 199}
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("top_k", [0, 2, 50])
+@pytest.mark.parametrize(("value", "words"), [(float("-inf"), "minus infinity"), (float("nan"), "NaN")])
+def test_logits_that_allow_no_token_are_an_error_and_no_token(temperature, top_k, value, words) -> None:
+    logits = torch.full((1, 200), value)
+    sampler = Sampler(SamplingParams(temperature=temperature, top_k=top_k), seed=1, device=torch.device("cpu"))
+    with pytest.raises(RuntimeError, match=words):
+        sampler.choose(logits, torch.tensor([[5]]))
+
+
+def test_a_single_infinite_logit_is_greedy_and_never_drawn() -> None:
+    logits = torch.zeros(1, 200)
+    logits[0, 7] = float("inf")
+    assert Sampler(SamplingParams(temperature=0), 1, torch.device("cpu")).choose(logits, torch.tensor([[5]])) == 7
+    with pytest.raises(RuntimeError, match="infinite"):
+        Sampler(SamplingParams(top_k=0), 1, torch.device("cpu")).choose(logits, torch.tensor([[5]]))
 
 
 def chi_square_tail(counts: torch.Tensor, probabilities: torch.Tensor) -> float:
