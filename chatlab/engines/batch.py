@@ -18,7 +18,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 from chatlab.engines.cache import is_recurrent
 from chatlab.engines.device import on_device
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt
-from chatlab.engines.local import end_ids
+from chatlab.engines.local import check_model, end_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError
 from chatlab.tokenizers.load import as_tokenizer
@@ -87,6 +87,7 @@ class BatchEngine(Engine):
                 f"a BatchEngine cannot heed {', '.join(lacks)}: leave it out of params, or use a LocalEngine "
                 "(decode_rows=8 batches there, too)"
             )
+        check_model(model, "BatchEngine")
         if is_recurrent(model):
             raise EngineError(
                 f"continuous batching has no cache for a recurrent model such as {type(model).__name__}: use a LocalEngine"

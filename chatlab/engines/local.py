@@ -7,6 +7,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Collection, Sequence
+from os import PathLike
 from typing import Any
 
 import torch
@@ -67,7 +68,7 @@ class LocalEngine(Engine):
                 that work at once should share the cores: 1 each where there are as many engines.
 
         Raises:
-            EngineError: the model takes no cache of a request's own, or cannot be decoded in rows; a number is below 1;
+            EngineError: ``model`` is none; it takes no cache of a request's own, or cannot be decoded in rows; a number is below 1;
                 or there is no such device.
         """
         for name, number in (
@@ -77,6 +78,7 @@ class LocalEngine(Engine):
         ):
             if number is not None and (type(number) is not int or number < 1):
                 raise EngineError(f"{name} must be a whole number of 1 or more, not {number!r}")
+        check_model(model, "LocalEngine")
         self.model = (model if device is None else on_device(model, device)).eval()
         self.device = self.model.device
         self.tokenizer = None if tokenizer is None else as_tokenizer(tokenizer)
@@ -271,6 +273,25 @@ class _Request:
         if token_id in self._stop_ids:
             return "stop"
         return "length" if self._len == self._max_len else None
+
+
+def check_model(model: object, engine: str) -> None:
+    """Refuse what is no model of transformers, above all a path or the tokenizer.
+
+    Raises:
+        EngineError: it is none; the message names the way.
+    """
+    if all(hasattr(model, name) for name in ("config", "forward", "get_input_embeddings")) and not isinstance(
+        model, type
+    ):
+        return
+    if isinstance(model, str | PathLike):
+        way = f"load it first: {engine}(load_model({str(model)!r}), load_tokenizer({str(model)!r}))"
+    elif hasattr(model, "encode") or hasattr(model, "decode"):
+        way = f"that is a tokenizer, and the model stands first: {engine}(model, tokenizer)"
+    else:
+        way = f"load one with chatlab.load_model: {engine}(model, tokenizer)"
+    raise EngineError(f"a {engine} runs a model of transformers, not {type(model).__name__}; {way}")
 
 
 def end_ids(model: Any, tokenizer: Any = None) -> frozenset[int]:

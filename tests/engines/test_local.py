@@ -8,17 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
 from chatlab.engines import local
+from chatlab.engines.batch import BatchEngine
 from chatlab.engines.engine import EndEvent, TokenEvent
 from chatlab.engines.local import LocalEngine, end_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError, TokenIdError
-from chatlab.testing import tiny_llama
+from chatlab.testing import tiny_llama, tiny_tokenizer
 from tests.conftest import ROOT
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=12)
@@ -454,3 +456,17 @@ def test_a_program_that_ends_in_the_middle_of_a_reply_ends_well() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert (run.returncode, run.stdout, run.stderr) == (0, "leaving\n", "")
+
+
+@pytest.mark.parametrize("kind", [LocalEngine, BatchEngine])
+def test_a_model_that_is_none_names_the_way(kind, model) -> None:
+    tokenizer = tiny_tokenizer("byte-level")
+    for wrong, way in (
+        ((tokenizer, model), "the model stands first"),
+        (("path/to/model",), r"load_model\('path/to/model'\)"),
+        ((Path("x"), tokenizer), r"load_model\('x'\)"),
+        ((None,), "load one with chatlab.load_model"),
+        ((type(model),), "not type"),
+    ):
+        with pytest.raises(EngineError, match=way):
+            kind(*wrong)
