@@ -18,6 +18,7 @@ LEVELS = [
     {"tokenizers", "prompts", "buffering"},
     {"engines"},
     {"streaming"},
+    {"laboratory"},
     {"echo"},
     {"snapshots"},
     {"revisions"},

@@ -264,7 +264,9 @@ def _shrunk(prompt: str, echo: str, big: Mismatch, unknown: str) -> Iterator[Mis
     tail = _common_len(before[head:][::-1], after[head:][::-1])
     before, after = before[head : len(before) - tail], after[head : len(after) - tail]
     prompt_at, echo_at = big.prompt_start + head, big.echo_start + head
-    whole = unknown and unknown in after
+    # What a cut took off an end is one loss, whatever it holds.
+    is_cut_off = not after and (prompt_at == 0 or prompt_at + len(before) == len(prompt))
+    whole = is_cut_off or (unknown and unknown in after)
     for i, j, k, m in [(0, len(before), 0, len(after))] if whole else _differences(before, after):
         yield Mismatch(prompt_at + i, prompt_at + j, echo_at + k, echo_at + m, big.token_index)
 
@@ -272,15 +274,35 @@ def _shrunk(prompt: str, echo: str, big: Mismatch, unknown: str) -> Iterator[Mis
 def _differences(before: str, after: str) -> Iterator[tuple[int, int, int, int]]:
     """Yield the spans that differ, of two texts without common ends."""
     if not before or not after or len(before) + len(after) > DIFF_CAP:
-        yield 0, len(before), 0, len(after)
+        yield from _blanks_apart(before, after, (0, len(before), 0, len(after)))
         return
     # A typed space mark comes back as a space: the two belong together, what is beside them is another edit.
     as_read = before.replace(SPACE_MARK, " ")
     for tag, i, j, k, m in SequenceMatcher(None, as_read, after, autojunk=False).get_opcodes():
         if tag != "equal":
-            yield i, j, k, m
+            yield from _blanks_apart(before, after, (i, j, k, m))
         else:
             yield from ((n, n + 1, n - i + k, n - i + k + 1) for n in range(i, j) if before[n] == SPACE_MARK)
+
+
+def _blanks_apart(before: str, after: str, span: tuple[int, int, int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the white space at both ends of a difference and the text between them: they have causes of their own."""
+    i, j, k, m = span
+    lost, gained = before[i:j], after[k:m]
+    if not lost.strip():
+        yield span
+        return
+    lost_head, gained_head = len(lost) - len(lost.lstrip()), len(gained) - len(gained.lstrip())
+    lost_tail, gained_tail = len(lost.rstrip()), len(gained.rstrip())
+    if not gained.strip():  # all of its white space stands in front
+        gained_head = gained_tail = len(gained)
+    for a, b, c, d in (
+        (0, lost_head, 0, gained_head),
+        (lost_head, lost_tail, gained_head, gained_tail),
+        (lost_tail, len(lost), gained_tail, len(gained)),
+    ):
+        if lost[a:b] != gained[c:d]:
+            yield i + a, i + b, k + c, k + d
 
 
 def _common_len(a: str, b: str) -> int:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.echo.causes import Laboratory, read
+from chatlab.echo.causes import iter_edits, laboratory_of
 from chatlab.echo.edits import Cause, Edit
+from chatlab.echo.reading import EchoSetting
 from chatlab.errors import EncodeError, TokenIdError
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
@@ -46,6 +47,8 @@ class EchoTrace(Result):
     edits: tuple[Edit, ...]
     skip_echo_len: int
     """Characters a program plans to skip: the prompt without the control tokens it will not see."""
+    uncounted: tuple[str, ...] = ()
+    """Experiments that do not count, and why: a copy of the tokenizer with nothing changed echoes otherwise."""
 
     @property
     def echo_len(self) -> int:
@@ -130,6 +133,7 @@ class EchoTrace(Result):
             "versions": dict(self.versions),
             "token_ids": list(self.token_ids),
             "edits": [e.to_dict() for e in self.edits],
+            "uncounted": list(self.uncounted),
         }
         return {**fields, **plain, "drift": self.drift}
 
@@ -138,6 +142,7 @@ class EchoTrace(Result):
         """Build a trace from what ``to_dict`` gave."""
         fields = {k: v for k, v in values.items() if k != "drift"}
         fields |= {"token_ids": tuple(fields["token_ids"]), "edits": tuple(Edit.from_dict(e) for e in fields["edits"])}
+        fields["uncounted"] = tuple(fields.get("uncounted", ()))
         return cls(**fields)
 
     def __str__(self) -> str:
@@ -204,10 +209,16 @@ def trace_echo(
         raise EncodeError(f"a prompt is a str or a prompt class instance, not {type(prompt).__name__}")
     if not isinstance(keep, slice) or keep.step not in (None, 1):
         raise TokenIdError(f"keep cuts ids off at the ends and is a slice(start, end), not {keep!r}")
-    reading = read(reader, text, add=add_special_tokens, skip=skip_special_tokens, keep=keep)
-    laboratory = Laboratory(
-        tokenizer=reader, prompt=text, add=add_special_tokens, skip=skip_special_tokens, keep=keep, reading=reading
+    setting = EchoSetting(
+        tokenizer=reader,
+        prompt=text,
+        add=add_special_tokens,
+        skip=skip_special_tokens,
+        keep=(keep.start, keep.stop),
     )
+    laboratory = laboratory_of(setting)
+    reading = laboratory.before
+    edits = tuple(iter_edits(laboratory))
     planned = reader.without_special_strs(text) if skip_special_tokens else text
     return EchoTrace(
         tokenizer=reader.name,
@@ -218,8 +229,9 @@ def trace_echo(
         prompt=text,
         token_ids=tuple(reading.token_ids),
         echo=reading.echo,
-        edits=tuple(laboratory.edits()),
+        edits=edits,
         skip_echo_len=len(planned),
+        uncounted=tuple(laboratory.uncounted),
     )
 
 

@@ -6,7 +6,7 @@ has nothing of the kind to change. Format: https://huggingface.co/docs/tokenizer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -50,6 +50,16 @@ def edit_steps(state: Json, kind: str, edit: Callable[[Json], list[Json] | None]
     return with_steps(state, kind, after)
 
 
+def unchanged(state: Json, _: Any = None) -> Json:
+    """Change nothing: a copy made for no other reason than to see whether copies are true."""
+    return {**state}
+
+
+def prefix_every_segment(state: Json, _: Any = None) -> Json:
+    """Change nothing, but write a dummy prefix of the normalizer as the pre-tokenizer has it."""
+    return _prefix(state, "always") or unchanged(state)
+
+
 def prefix_first_only(state: Json, _: Any = None) -> Json | None:
     """Add the dummy prefix to the first segment only, the non-legacy way."""
     return _prefix(state, "first")
@@ -64,7 +74,7 @@ def _prefix(state: Json, scheme: str) -> Json | None:
     def pre(step: Json) -> list[Json] | None:
         if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") not in (scheme, "never"):
             return [{**step, "prepend_scheme": scheme}]
-        if step["type"] == "ByteLevel" and step.get("add_prefix_space"):
+        if step["type"] == "ByteLevel" and step.get("add_prefix_space") and scheme != "always":
             return [{**step, "add_prefix_space": False}]
         return None
 
@@ -73,8 +83,8 @@ def _prefix(state: Json, scheme: str) -> Json | None:
         # The Prepend normalizer knows no "first": a Metaspace that only prepends says the same of one segment.
         changed = edit_steps(changed or state, "normalizer", lambda s: [] if s["type"] == "Prepend" else None)
         assert changed is not None
-        if scheme == "first":
-            first = {"type": "Metaspace", "replacement": SPACE_MARK, "prepend_scheme": "first", "split": False}
+        if scheme != "never":
+            first = {"type": "Metaspace", "replacement": SPACE_MARK, "prepend_scheme": scheme, "split": False}
             changed = with_steps(changed, "pre_tokenizer", [*steps(changed.get("pre_tokenizer")), first])
     return changed
 
@@ -117,6 +127,31 @@ def writes_space_mark(step: Json) -> bool:
     if step["type"] == "Prepend":
         return True
     return step["type"] == "Replace" and step.get("pattern") == {"String": " "} and step["content"] == SPACE_MARK
+
+
+def keep_split_off(state: Json, _: Any = None) -> Json | None:
+    """Let the pre-tokenizer hand on everything it splits off."""
+    return edit_steps(state, "pre_tokenizer", _dropping_nothing)
+
+
+def _dropping_nothing(step: Json) -> list[Json] | None:
+    if step["type"] in _DROPPED_BY:
+        return [
+            {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
+            for pattern in _DROPPED_BY[step["type"]]
+        ]
+    if step["type"] == "CharDelimiterSplit":
+        pattern = {"String": step["delimiter"]}
+        return [{"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False}]
+    return [{**step, "behavior": "Isolated"}] if step.get("behavior") == "Removed" else None
+
+
+_DROPPED_BY = {
+    "WhitespaceSplit": (r"\s",),
+    "Whitespace": (r"\w+|[^\w\s]+",),
+    "BertPreTokenizer": (r"\s", r"[!-/:-@\[-`{-~]|\p{P}"),
+}
+"""What those pre-tokenizers split at that leave white space out, written as splits that keep it."""
 
 
 def decoder_keeps_ends(state: Json, _: Any = None) -> Json | None:
@@ -166,7 +201,7 @@ def added_token_flags(state: Json, flags: dict[str, Any]) -> Json | None:
     return {**state, "added_tokens": [{**token, **new} if wanted(token) else token for token in tokens]}
 
 
-def know_the_unknown(state: Json, texts: list[str]) -> Json | None:
+def know_the_unknown(state: Json, texts: Sequence[str]) -> Json | None:
     """Give the vocabulary a plain added token for each text it lacks."""
     known = {token["content"] for token in state.get("added_tokens", [])}
     first = 1 + max((i for i in _ids(state)), default=-1)
@@ -197,12 +232,15 @@ def no_padding(state: Json, _: Any = None) -> Json | None:
 CHANGES: dict[str, Change] = {
     change.__name__: change
     for change in (
+        unchanged,
+        prefix_every_segment,
         prefix_first_only,
         prefix_never,
         prefix_always_added,
         drop_normalizer_step,
         decoder_keeps_ends,
         keep_text,
+        keep_split_off,
         add_byte_fallback_decoder,
         join_without_spaces,
         wordpiece_cleanup_off,
@@ -213,3 +251,15 @@ CHANGES: dict[str, Change] = {
     )
 }
 """Every change by its name; ``Tokenizer.change(name, argument)`` applies one."""
+
+_CONTROLS: Mapping[str, str | None] = {
+    "prefix_first_only": prefix_every_segment.__name__,
+    # These are switches of the call: no copy is made.
+    "clean_up_off": None,
+    "no_spaces_between_specials": None,
+}
+
+
+def control_of(name: str) -> str | None:
+    """Return the change that makes the same copy and changes nothing; ``None`` where no copy is made."""
+    return _CONTROLS.get(name, unchanged.__name__)

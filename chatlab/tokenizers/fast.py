@@ -8,8 +8,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from importlib.metadata import version
+from itertools import groupby
 from typing import Any
 
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import DecodeError, TokenIdError
@@ -20,6 +22,11 @@ from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrog
 CleanUp = Callable[[str], str]
 OwnDecode = Callable[..., str]
 """A class's own ``decode``, over a pipeline."""
+
+COPY_CAP = 64
+"""Changed copies that one tokenizer keeps."""
+
+_NO_MODEL: Json = {"type": "BPE", "vocab": {}, "merges": []}
 
 
 class FastTokenizer(Tokenizer):
@@ -85,8 +92,17 @@ class FastTokenizer(Tokenizer):
 
     @cached_property
     def special_strs(self) -> Mapping[str, int]:
-        """Added tokens whose ``special`` flag is set."""
-        return {t.content: i for i, t in sorted(self._rust.get_added_tokens_decoder().items()) if t.special}
+        """Added tokens whose ``special`` flag is set, and those skipped all the same: a token added twice is both."""
+        added = sorted(self._rust.get_added_tokens_decoder().items())
+        return {token.content: i for i, token in added if token.special or self._is_skipped(i)}
+
+    def _is_skipped(self, token_id: int) -> bool:
+        try:
+            kept, shown = (self._rust.decode([token_id], skip_special_tokens=skip) for skip in (True, False))
+        except BaseException as error:
+            self._refuse_panic(error)
+            raise
+        return bool(shown) and not kept
 
     @cached_property
     def vocab_len(self) -> int:
@@ -170,10 +186,10 @@ class FastTokenizer(Tokenizer):
 
     def change(self, name: str, argument: object = None) -> FastTokenizer | None:
         """Return a copy with one thing changed: ``clean_up_off`` or a name of ``changes.CHANGES``."""
-        if isinstance(argument, list):  # texts of one prompt: kept, they would pile up
-            return self._copy(name, argument)
         key = f"{name} {argument!r}"
         if key not in self._changed:
+            if len(self._changed) >= COPY_CAP:  # texts of one prompt: all kept, they would pile up
+                self._changed.pop(next(iter(self._changed)))
             self._changed[key] = self._copy(name, argument)
         return self._changed[key]
 
@@ -187,7 +203,7 @@ class FastTokenizer(Tokenizer):
             state = CHANGES[name](self.state, argument)
             if state is None:
                 return None
-            rust = RustTokenizer.from_str(json.dumps(state))
+            rust = self._made_of(state)
         else:
             return None
         return FastTokenizer(
@@ -197,6 +213,18 @@ class FastTokenizer(Tokenizer):
             clean_up=clean_up,
             own_decode=self._own_decode,
         )
+
+    def _made_of(self, state: Json) -> RustTokenizer:
+        """Return the pipeline of a changed state; a model that stays is shared, for reading a vocabulary takes long."""
+        if state["model"] is not self.state["model"]:
+            return RustTokenizer.from_str(json.dumps(state))
+        rust = RustTokenizer.from_str(json.dumps({**state, "model": _NO_MODEL, "added_tokens": []}))
+        rust.model = self._rust.model
+        by_id = sorted(state["added_tokens"], key=lambda token: token["id"])
+        for special, tokens in groupby(by_id, key=lambda token: token["special"]):
+            added = [AddedToken(**{k: v for k, v in token.items() if k != "id"}) for token in tokens]
+            (rust.add_special_tokens if special else rust.add_tokens)(added)
+        return rust
 
     def _encode(self, text: str, add_special_tokens: bool) -> Any:
         try:

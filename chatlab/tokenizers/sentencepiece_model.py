@@ -17,10 +17,16 @@ from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrog
 # value of each field wins (https://protobuf.dev/programming-guides/encoding/#last-one-wins). So one setting
 # changes without rebuilding the model. Field numbers: sentencepiece_model.proto.
 _OVERRIDES = {
+    "unchanged": b"",
+    "prefix_every_segment": b"",
     "prefix_never": b"\x1a\x02\x18\x00",  # normalizer_spec.add_dummy_prefix = false
     "keep_extra_whitespace": b"\x1a\x02\x20\x00",  # normalizer_spec.remove_extra_whitespaces = false
     "keep_text": b"\x1a\x02\x12\x00",  # normalizer_spec.precompiled_charsmap = ""
 }
+
+
+COPY_CAP = 64
+"""Changed copies that one tokenizer keeps."""
 
 
 def _user_defined_piece(text: str) -> bytes:
@@ -167,11 +173,12 @@ class SentencePieceTokenizer(Tokenizer):
 
     def change(self, name: str, argument: object = None) -> SentencePieceTokenizer | None:
         """Return a copy with one thing changed: the legacy switch or one field of the normalizer."""
-        if argument is not None:
-            return self._copy(name, argument)
-        if name not in self._changed:
-            self._changed[name] = self._copy(name, argument)
-        return self._changed[name]
+        key = f"{name} {argument!r}"
+        if key not in self._changed:
+            if len(self._changed) >= COPY_CAP:  # texts of one prompt: all kept, they would pile up
+                self._changed.pop(next(iter(self._changed)))
+            self._changed[key] = self._copy(name, argument)
+        return self._changed[key]
 
     def _copy(self, name: str, argument: object) -> SentencePieceTokenizer | None:
         if name == "prefix_first_only":
@@ -182,7 +189,7 @@ class SentencePieceTokenizer(Tokenizer):
             return SentencePieceTokenizer(
                 self._with(_OVERRIDES[name]), legacy=self.legacy, name=f"{self.name} + {name}"
             )
-        if name == "know_the_unknown" and isinstance(argument, list):
+        if name == "know_the_unknown" and isinstance(argument, list | tuple):
             unk, new = self._first.unk_id(), [text.replace(" ", "\u2581") for text in argument]
             new = [text for text in dict.fromkeys(new) if text and self._first.piece_to_id(text) == unk]
             if not new:

@@ -108,7 +108,9 @@ class SlowTokenizer(Tokenizer):
     def change(self, name: str, argument: object = None) -> SlowTokenizer | None:
         """Return a copy with one thing changed: a decode option, the dummy prefix, stripped ends, or added-token flags."""
         slow, spaces, kind = self._slow, self.spaces_between_special_tokens, type(self)
-        if name == "clean_up_off" and slow.clean_up_tokenization_spaces:
+        if name == "unchanged":
+            slow = copy.copy(slow)
+        elif name == "clean_up_off" and slow.clean_up_tokenization_spaces:
             slow = copy.copy(slow)
             slow.clean_up_tokenization_spaces = False
         elif name == "no_spaces_between_specials" and self._puts_spaces():

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, normalizers
 
-from chatlab.echo.causes import SAME_IDS
+from chatlab.echo.suspects import SAME_IDS
 from chatlab.echo.edits import CURES, Cause, Edit
 from chatlab.echo.trace import trace_echo
 from chatlab.tokenizers.fast import FastTokenizer

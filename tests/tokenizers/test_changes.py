@@ -49,6 +49,19 @@ NFKC = {"type": "NFKC"}
 
 CASES: dict[str, list[tuple[Json, object, str, str, str]]] = {
     # name: (state, argument, text, echo before, echo after)
+    "unchanged": [(state(pre_tokenizer=METASPACE), None, "a</s>b", " a</s> b", " a</s> b")],
+    "prefix_every_segment": [
+        (state(normalizer={"type": "Sequence", "normalizers": [PREPEND, WRITE_MARK]}), None, "a</s>b", " a</s> b", " a</s> b"),
+        (state(pre_tokenizer=METASPACE), None, "a</s>b", " a</s> b", " a</s> b"),
+    ],
+    "keep_split_off": [
+        (state(normalizer=None, pre_tokenizer={"type": "WhitespaceSplit"}), None, "a b", "ab", "a b"),
+        (state(normalizer=None, pre_tokenizer={"type": "Whitespace"}), None, "a, b", "a,b", "a, b"),
+        (state(normalizer=None, pre_tokenizer={"type": "BertPreTokenizer"}), None, "a, b", "a,b", "a, b"),
+        (state(normalizer=None, pre_tokenizer={"type": "CharDelimiterSplit", "delimiter": "|"}), None, "a|b", "ab", "a|b"),
+        (state(normalizer=None, pre_tokenizer={"type": "Split", "pattern": {"String": "|"}, "behavior": "Removed", "invert": False}), None, "a|b", "ab", "a|b"),
+        (state(normalizer=None, pre_tokenizer={"type": "Split", "pattern": {"Regex": "[a-z]+"}, "behavior": "Removed", "invert": True}), None, "a|b", "ab", "a|b"),
+    ],
     "prefix_first_only": [
         (state(pre_tokenizer=METASPACE), None, "a</s>b", " a</s> b", " a</s>b"),
         (state(normalizer={"type": "Sequence", "normalizers": [PREPEND, WRITE_MARK]}), None, "a</s>b", " a</s> b", " a</s>b"),
