@@ -13,7 +13,9 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import accumulate
-from typing import NamedTuple
+from itertools import count as count_from
+from operator import itemgetter
+from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER, StreamingDetokenizer
@@ -65,7 +67,7 @@ def find_mismatches(
     narrow = [small for big in wide for small in _shrunk(prompt, echo, big, unknown)]
     if not surfaces:
         return narrow
-    echo_ends = list(accumulate(len(text) for _, _, text in surfaces))
+    echo_ends = list(accumulate(map(len, map(_TEXT, surfaces))))
     return [_owned(m, surfaces, echo_ends) for m in narrow]
 
 
@@ -93,6 +95,9 @@ Surface = tuple[int, int, str]
 """First token index, token index after the last, and the text that these ids add to the echo."""
 
 
+_TEXT = itemgetter(2)
+
+
 def token_surfaces(tokenizer: Tokenizer, token_ids: Sequence[int], echo: str, *, skip: bool) -> list[Surface] | None:
     """Return what each id (or run of ids that make one character) adds to the echo; joined they are the echo.
 
@@ -101,7 +106,7 @@ def token_surfaces(tokenizer: Tokenizer, token_ids: Sequence[int], echo: str, *,
     """
     for look in (_looked_up, _streamed):
         surfaces = look(tokenizer, token_ids, skip)
-        joined = "".join([text for _, _, text in surfaces])
+        joined = "".join(map(_TEXT, surfaces))
         if joined == echo:
             return surfaces
         shrunk = _without_lost_spaces(surfaces, joined, echo)
@@ -110,13 +115,13 @@ def token_surfaces(tokenizer: Tokenizer, token_ids: Sequence[int], echo: str, *,
     return None
 
 
-class _SurfaceTable:
+class _SurfaceTable(dict[int, str | None]):
     """What an id adds to a text that is already there, by id; ``None`` for ids that are part of a character."""
 
     def __init__(self, tokenizer: Tokenizer, skip: bool) -> None:
         self._decode = tokenizer.decoder(skip_special_tokens=skip)
+        self._skipped = tokenizer.special_ids if skip else frozenset[int]()
         self._anchor_ids, self._anchor_len = self._find_anchor(tokenizer)
-        self._by_id: dict[int, str | None] = {}
 
     def _find_anchor(self, tokenizer: Tokenizer) -> tuple[list[int], int]:
         for text in ("a", "x", "1"):
@@ -134,13 +139,10 @@ class _SurfaceTable:
         after = self._decode(self._anchor_ids * 2)[self._anchor_len :]
         return self._decode([*self._anchor_ids, *token_ids, *self._anchor_ids])[self._anchor_len :].removesuffix(after)
 
-    def __getitem__(self, token_id: int) -> str | None:
-        try:
-            return self._by_id[token_id]
-        except KeyError:
-            text = self.run([token_id])
-            self._by_id[token_id] = None if REPLACEMENT_CHARACTER in text else text
-            return self._by_id[token_id]
+    def __missing__(self, token_id: int) -> str | None:
+        text = "" if token_id in self._skipped else self.run([token_id])
+        self[token_id] = None if REPLACEMENT_CHARACTER in text else text
+        return self[token_id]
 
 
 _TABLES: WeakKeyDictionary[Tokenizer, dict[bool, _SurfaceTable]] = WeakKeyDictionary()
@@ -148,8 +150,16 @@ _TABLES: WeakKeyDictionary[Tokenizer, dict[bool, _SurfaceTable]] = WeakKeyDictio
 
 def _looked_up(tokenizer: Tokenizer, token_ids: Sequence[int], skip: bool) -> list[Surface]:
     tables = _TABLES.setdefault(tokenizer, {})
-    table = tables.get(skip) or tables.setdefault(skip, _SurfaceTable(tokenizer, skip))
-    specials = tokenizer.special_ids if skip else frozenset[int]()
+    if skip not in tables:
+        tables[skip] = _SurfaceTable(tokenizer, skip)
+    table = tables[skip]
+    specials = table._skipped
+    texts = [table[token_id] for token_id in token_ids]
+    if None not in texts:
+        first = next((n for n, token_id in enumerate(token_ids) if token_id not in specials), None)
+        if first is not None:  # the first text of all may lose its space
+            texts[first] = table._decode([token_ids[first]])
+        return list(zip(count_from(0), count_from(1), cast(list[str], texts)))
     surfaces: list[Surface] = []
     index, at_start, count = 0, True, len(token_ids)
     while index < count:
@@ -162,7 +172,7 @@ def _looked_up(tokenizer: Tokenizer, token_ids: Sequence[int], skip: bool) -> li
         while text is None and end < count and token_ids[end] not in specials and table[token_ids[end]] is None:
             end += 1
         if at_start or text is None:
-            # The first text of all may lose its space; a character in several ids is one text.
+            # A character in several ids is one text.
             run = list(token_ids[index:end])
             text, at_start = table._decode(run) if at_start else table.run(run), False
         surfaces.append((index, end, text))

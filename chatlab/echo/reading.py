@@ -38,7 +38,9 @@ class EchoSetting:
 
     def token_ids(self, prompt: str) -> list[int]:
         """Return the ids that another prompt would have."""
-        return self.tokenizer.encode(prompt, add_special_tokens=self.add)[slice(*self.keep)]
+        # The batch call of Rust leaves the spans out.
+        (token_ids,) = self.tokenizer.encode_batch([prompt], add_special_tokens=self.add)
+        return token_ids[slice(*self.keep)]
 
     def echoes_as(self, reading: EchoReading) -> bool:
         """Tell whether the echo is that of another setting: the null control, without a look at where it differs."""

@@ -10,8 +10,8 @@ import pytest
 from tokenizers import Tokenizer as RustTokenizer
 from tokenizers import decoders, models, normalizers
 
-from chatlab.echo.suspects import SAME_IDS
 from chatlab.echo.edits import CURES, Cause, Edit
+from chatlab.echo.suspects import SAME_IDS
 from chatlab.echo.trace import trace_echo
 from chatlab.tokenizers.fast import FastTokenizer
 from tests.echo.injection import INJECTIONS, Injection, build, random_injections, random_prompt
