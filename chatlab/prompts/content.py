@@ -41,6 +41,10 @@ class ChatContent:
     child_message: str | None = None
     """A context that belongs to the message, for formats with a place of its own for it."""
 
+    def is_open_reply(self) -> bool:
+        """Whether it is a reply that is still to be written."""
+        return self.role_type is RoleType.RESPONDER and self.message is None
+
     def get_role_type(self) -> RoleType:
         """Who speaks."""
         return self.role_type

@@ -75,7 +75,9 @@ class ChatHistory:
         checked_text(message, "a responder message")
         if not self._contents or self._contents[-1].role_type is not RoleType.RESPONDER:
             raise RoleOrderError("no reply is open: call add_responder_msg(None) first")
-        self._contents[-1] = replace(self._contents[-1], message=message)
+        last = self._contents[-1]
+        fields = {key: value for key, value in last.fields.items() if key != "content"}
+        self._contents[-1] = replace(last, message=message, fields=fields)
 
     def set_responder_last_msg_id(self, message_id: MessageId) -> None:
         """Give the last reply an id of the program's own.

@@ -11,13 +11,13 @@ from chatlab.errors import MessageTypeError, OutputError, PromptError, RoleOrder
 from chatlab.files import whole_file
 from chatlab.prompts.base import AbstractChatPrompt, PromptTTL, RoleType
 from chatlab.prompts.dialogue import Dialogue, new_prompt
+from chatlab.prompts.plain_data import plain_data
 
-# Many templates write a role as part of a control token ('<|' + role + '|>'), so no other word may stand there.
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment")
+"""Roles that prompt classes are asked to place; a chat template gets whatever role there is."""
 
-_CALLS = ("tool_calls", "function_call")
+_SAID = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")
 """Fields that say something to the model; a prompt class that has no place for them must not lose them."""
-
 
 _CHILD = "child_message"
 
@@ -47,72 +47,91 @@ def prompt_of_messages(
 ) -> AbstractChatPrompt:
     """A prompt that holds ``messages``; a leading system message becomes its system text.
 
+    A class with ``add_message``, such as ``ChatTemplatePrompt``, gets each message as it is.
+
     Args:
         messages: OpenAI-style, ``content`` a string or a list of text parts.
         prompt_class: a prompt class, or anything that makes a prompt when called.
         open_reply: open a reply when the last message is not the model's.
 
     Raises:
-        MessageTypeError: a message has no role, or its content is not text.
-        PromptError: a message calls tools, and the class has no place for that.
+        MessageTypeError: a message has no role, or the class takes text and its content is none.
+        PromptError: a message calls tools or thinks, and the class has no place for that.
         RoleOrderError: a role has no place where it stands.
     """
     prompt = new_prompt(prompt_class)
     add_message = getattr(prompt, "add_message", None)
     role = ""
-    for number, message in enumerate(messages):
-        role, content, _ = check_message(message)
-        if role in ("system", "developer") and number == 0:
-            prompt.set_system_prompt(content or "")
+    for number, message in enumerate(messages, 1):
+        role, text, fields = message_parts(message)
+        if number == 1 and add_message and role == "system" and fields == {"role": "system"}:
+            prompt.set_system_prompt(text)
         elif add_message:
             add_message(message)
-        elif role == "user":
-            child = {_CHILD: message[_CHILD]} if message.get(_CHILD) is not None else {}
-            prompt.add_requester_msg(content or "", **child)
-        elif role == "assistant" and (call := next((k for k in _CALLS if message.get(k)), None)):
-            raise PromptError(
-                f"message {number + 1} has {call}, which {type(prompt).__name__} has no place for: "
-                "use ChatTemplatePrompt over a template that knows tools"
-            )
-        elif role == "assistant":
-            prompt.add_responder_msg(content or "")
         else:
-            raise RoleOrderError(
-                f"message {number + 1} has role {role!r}, which has no place there in {type(prompt).__name__}"
-            )
+            _add_plain(prompt, number, role, text, fields)
     if open_reply and messages and role != "assistant":
         prompt.add_responder_msg(None)
     return prompt
 
 
-def check_message(message: Mapping[str, Any]) -> tuple[str, str | None, dict[str, Any]]:
-    """The role, the text and the other fields of an OpenAI-style message.
+def _add_plain(prompt: AbstractChatPrompt, number: int, role: str, text: str, fields: Mapping[str, Any]) -> None:
+    """Add a message to a class that knows texts alone, and refuse what would be lost of it."""
+    name = type(prompt).__name__
+    if role not in ROLES:
+        raise PromptError(f"no role is called {role!r:.80}: roles are {', '.join(ROLES)}")
+    check_text_content(role, fields.get("content"))
+    said = next((key for key in _SAID if fields.get(key)), None)
+    if said is not None:
+        raise PromptError(
+            f"message {number} has {said}, which {name} has no place for: "
+            "use ChatTemplatePrompt over a template that knows it"
+        )
+    if role in ("system", "developer") and number == 1:
+        prompt.set_system_prompt(text)
+    elif role == "user":
+        child = {_CHILD: fields[_CHILD]} if fields.get(_CHILD) is not None else {}
+        prompt.add_requester_msg(text, **child)
+    elif role == "assistant":
+        prompt.add_responder_msg(text)
+    else:
+        raise RoleOrderError(f"message {number} has role {role!r}, which has no place there in {name}")
+
+
+def message_parts(message: object) -> tuple[str, str, dict[str, Any]]:
+    """The role of a message, its text, and its other fields; with its content among them where that is not one text.
 
     Raises:
-        MessageTypeError: it has no role, or its content is not text.
-        PromptError: its role is none of ``ROLES``.
+        MessageTypeError: it is no mapping, or has no role.
     """
-    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+    plain = plain_data(message)
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("role"), str):
         raise MessageTypeError(f'a message is an object with "role" and "content", not {message!r:.80}')
-    if message["role"] not in ROLES:
-        raise PromptError(f"no role is called {message['role']!r:.80}: roles are {', '.join(ROLES)}")
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(_part(part) for part in content)
-    if content is not None and not isinstance(content, str):
-        raise MessageTypeError(f"the content of a {message['role']} message must be text, not {type(content).__name__}")
-    fields = {key: value for key, value in message.items() if key != "content" or content is None}
-    return (
-        message["role"],
-        content,
-        {} if fields.keys() == {"role"} and message["role"] in ("user", "assistant") else fields,
-    )
+    role, content = plain["role"], plain.get("content")
+    if isinstance(content, str):
+        fields = {key: value for key, value in plain.items() if key != "content"}
+        return role, content, {} if fields.keys() == {"role"} and role in ("user", "assistant") else fields
+    parts = content if isinstance(content, list | tuple) else ()
+    return role, "".join(filter(None, map(_text_of, parts))), {**plain, "content": content}
 
 
-def _part(part: Any) -> str:
-    if isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str):
-        return str(part["text"])
-    raise MessageTypeError(f'a part of a message must be {{"type": "text", "text": …}}, not {part!r:.80}')
+def check_text_content(role: str, content: object) -> None:
+    """Refuse a content that is neither text nor a list of text parts.
+
+    Raises:
+        MessageTypeError: it is another thing.
+    """
+    if isinstance(content, list | tuple):
+        bad = next((part for part in content if _text_of(part) is None), None)
+        if bad is not None:
+            raise MessageTypeError(f'a part of a message must be {{"type": "text", "text": …}}, not {bad!r:.80}')
+    elif content is not None and not isinstance(content, str):
+        raise MessageTypeError(f"the content of a {role} message must be text, not {type(content).__name__}")
+
+
+def _text_of(part: object) -> str | None:
+    is_text = isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+    return str(part["text"]) if is_text else None  # type: ignore[index]  # is_text says it is a mapping
 
 
 def dialogue_of(prompt: AbstractChatPrompt, *, id: str = "", labels: Mapping[str, Any] | None = None) -> Dialogue:

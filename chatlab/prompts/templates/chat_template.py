@@ -7,12 +7,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from inspect import isfunction, ismethod
 from pathlib import Path
 from typing import Any, Self
 
 from chatlab.errors import PromptError, TemplateError
 from chatlab.prompts.base import KEY_OF, AbstractChatPrompt, ChatContent, RoleType
-from chatlab.prompts.messages import ROLES, check_message, messages_of
+from chatlab.prompts.messages import ROLES, message_parts, messages_of
+from chatlab.prompts.plain_data import plain_data
 from chatlab.prompts.templates.sandbox import TemplateLimits, render, render_untrusted
 
 Rewrite = Callable[[str, str], str]
@@ -20,6 +22,11 @@ Rewrite = Callable[[str, str], str]
 # Templates compare the values of these keys with words of their own, so a mark in them would change the choice.
 _COMPARED = ("role", "type")
 _PLAIN_WORDS = (*ROLES, "function", "text", "object", "array", "string", "number", "integer", "boolean", "null")
+_QUOTED = re.compile(r"(['\"])([\w-]+)\1")
+"""A word that a template may compare a role or type with."""
+
+_SPECIAL_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
+"""Those that transformers tells a template, out of all that a configuration may name."""
 
 _LOOKED_UP = re.compile(r"[.'\"]([\w-]+)")
 """What may be a key in a template: ``message.content``, ``message['content']``."""
@@ -63,10 +70,12 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         super().__init__()
         tokenizer = getattr(tokenizer, "wrapped", None) or tokenizer
         templates, self.special_tokens = _read(tokenizer)
-        self.chat_template = _chosen(templates, chat_template, bool(tools))
+        self.chat_template = _chosen(templates, chat_template, tools is not None)
         self._given_template = chat_template
-        self.tools = [_schema(tool) for tool in tools] if tools else None
-        self.clock, self.untrusted, self.limits, self.variables = clock, untrusted, limits, variables
+        self.tools = None if tools is None else [_schema(tool) for tool in tools]
+        self.clock, self.untrusted, self.limits = clock, untrusted, limits
+        self.variables: dict[str, Any] = plain_data(variables)
+        _check_documents(self.variables.get("documents"))
         self.special_token_strs = tuple(self.special_tokens.values())
         if not isinstance(tokenizer, str | Path):
             self.set_tokenizer(tokenizer)
@@ -76,17 +85,18 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         return piece in self.special_token_strs or piece in self.chat_template
 
     def add_message(self, message: Mapping[str, Any]) -> int:
-        """Append an OpenAI-style message of any role, with its ``tool_calls`` and other fields; return its id.
+        """Append an OpenAI-style message, with its ``tool_calls`` and other fields; return its id.
 
-        A system message stands where it is put; ``set_system`` puts the text before all messages.
+        Role, content and fields reach the template as they are, and it alone says what it takes: text, parts,
+        images by their place, a tool's result as an object. A system message stands where it is put;
+        ``set_system`` puts the text before all messages.
 
         Raises:
-            MessageTypeError: it has no role, or its content is not text.
-            PromptError: its role is none that templates know.
+            MessageTypeError: it has no role, or is nested too deep.
         """
-        role, content, fields = check_message(message)
+        role, text, fields = message_parts(message)
         role_type = {"user": RoleType.REQUESTER, "assistant": RoleType.RESPONDER}.get(role, RoleType.OTHER)
-        message_id = self._append(role_type, role, content if content is not None else "")
+        message_id = self._append(role_type, role, text)
         if fields:
             self._contents[-1] = replace(self._contents[-1], fields=fields)
         return message_id
@@ -122,7 +132,7 @@ class ChatTemplatePrompt(AbstractChatPrompt):
             "messages": [_with_reasoning(message) for message in self.get_messages(opts)],
             "tools": self.tools,
             "documents": self.variables.get("documents"),
-            "add_generation_prompt": bool(contents) and contents[-1].message is None,
+            "add_generation_prompt": bool(contents) and contents[-1].is_open_reply(),
         }
         if self.untrusted:
             return render_untrusted(self.chat_template, variables, clock=self.clock, limits=self.limits)
@@ -134,14 +144,13 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     def with_texts(self, rewrite: Rewrite) -> Self:
         """A copy in which every text from outside is changed: messages, their fields, tools and documents."""
         twin = super().with_texts(rewrite)
-        looked_up = frozenset(_LOOKED_UP.findall(self.chat_template))
+        rewriter = _FieldRewriter(self.chat_template, rewrite)
         twin._contents = [
-            replace(c, fields=_changed(c.fields, rewrite, f"{c.role_name} message {c.message_id}", looked_up))
-            for c in twin._contents
+            replace(c, fields=rewriter.value(c.fields, f"{c.role_name} message {c.message_id}")) for c in twin._contents
         ]
-        twin.tools = _changed(self.tools, rewrite, "tool list", looked_up)
+        twin.tools = rewriter.value(self.tools, "tool list")
         if "documents" in self.variables:
-            documents = _changed(self.variables["documents"], rewrite, "documents", looked_up)
+            documents = rewriter.value(self.variables["documents"], "documents")
             twin.variables = {**self.variables, "documents": documents}
         return twin
 
@@ -211,7 +220,7 @@ def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
                 templates[name] = jinja.read_text(encoding="utf-8")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TemplateError(f"cannot read the chat template of {folder}: {error}") from error
-    special = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k.endswith("_token")}
+    special = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k in _SPECIAL_TOKENS}
     texts = {str(name): str(text) for name, text in templates.items() if text}
     return texts, {k: v for k, v in special.items() if isinstance(v, str)}
 
@@ -243,30 +252,46 @@ def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
 
 def _schema(tool: Mapping[str, Any] | Callable[..., Any]) -> dict[str, Any]:
     if isinstance(tool, Mapping):
-        return dict(tool)
+        schema: dict[str, Any] = plain_data(tool)
+        return schema
+    if not isfunction(tool) and not ismethod(tool):
+        raise PromptError(f"a tool is a JSON schema or a function, not {tool!r:.80}")
     from transformers.utils import get_json_schema
 
-    schema: dict[str, Any] = get_json_schema(tool)
-    return schema
+    try:
+        return plain_data(get_json_schema(tool))  # type: ignore[no-any-return]  # a dict in, a dict out
+    except Exception as error:  # of several kinds: no docstring, no type hint, a type it does not know
+        raise PromptError(f"no JSON schema can be made of {tool.__name__}: {error}") from error
 
 
-def _changed(value: Any, rewrite: Rewrite, whose: str, looked_up: frozenset[str]) -> Any:
-    """``value`` with every string in it changed, and every key that the template does not look up by its name."""
-    if isinstance(value, str):
-        return rewrite(value, whose)
-    if isinstance(value, Mapping):
-        return dict(_changed_items(value, rewrite, whose, looked_up))
-    if isinstance(value, list | tuple):
-        return [_changed(item, rewrite, whose, looked_up) for item in value]
-    return value
+def _check_documents(documents: object) -> None:
+    if documents is not None and not (
+        isinstance(documents, list | tuple) and all(isinstance(document, Mapping) for document in documents)
+    ):
+        raise PromptError(f'documents is a list of objects such as {{"title": …, "text": …}}, not {documents!r:.80}')
 
 
-def _changed_items(
-    items: Mapping[str, Any], rewrite: Rewrite, whose: str, looked_up: frozenset[str]
-) -> Iterator[tuple[str, Any]]:
-    for key, item in items.items():
-        if key in _COMPARED and item in _PLAIN_WORDS:
-            yield key, item
-        else:
-            is_kept = key in looked_up or not isinstance(key, str)
-            yield key if is_kept else rewrite(key, KEY_OF + whose), _changed(item, rewrite, whose, looked_up)
+class _FieldRewriter:
+    """Rewrites every string in a value, and every key that the template does not look up by its name."""
+
+    def __init__(self, template: str, rewrite: Rewrite) -> None:
+        self._rewrite = rewrite
+        self._looked_up = frozenset(_LOOKED_UP.findall(template))
+        self._words = frozenset(word for _, word in _QUOTED.findall(template)).union(_PLAIN_WORDS)
+
+    def value(self, value: Any, whose: str) -> Any:
+        if isinstance(value, str):
+            return self._rewrite(value, whose)
+        if isinstance(value, Mapping):
+            return dict(self._items(value, whose))
+        if isinstance(value, list | tuple):
+            return [self.value(item, whose) for item in value]
+        return value
+
+    def _items(self, items: Mapping[Any, Any], whose: str) -> Iterator[tuple[Any, Any]]:
+        for key, item in items.items():
+            if key in _COMPARED and isinstance(item, str) and item in self._words:
+                yield key, item
+            else:
+                is_kept = key in self._looked_up or not isinstance(key, str)
+                yield key if is_kept else self._rewrite(key, KEY_OF + whose), self.value(item, whose)
