@@ -101,8 +101,9 @@ def encode_prompt(
         return EncodedPrompt(text=spanned.text, token_ids=reader.encode(spanned.text, add))
     encoded_text = reader.read(spanned.text, add)
     bare = EncodedPrompt(text=spanned.text, token_ids=encoded_text.token_ids)
+    if spanned.unmarked and not _are_innocent(spanned.unmarked, reader, encoded_text):
+        _refuse_unlike_neutral(reader, prompt, opts, (spanned, encoded_text), add)
     if spanned.spans is None:
-        _refuse_unlike_neutral(reader, prompt, opts, encoded_text, add)
         return bare
     if not any(_in_spans(encoded_text.added, spanned.spans)):
         return bare
@@ -171,26 +172,40 @@ def _in_spans(tokens: Sequence[Token], spans: Sequence[MessageSpan]) -> Iterator
             yield token, spans[number]
 
 
+def _are_innocent(texts: Sequence[str], reader: Reader, encoded_text: EncodedText) -> bool:
+    """Whether no text, nor any part of one, could have made an added token that stands in the prompt."""
+    pieces = {reader.added[token.token_id] for token in encoded_text.added}
+    ends = {char for piece in pieces for char in (piece[0], piece[-1])}
+    if any(char.isalnum() for char in ends):
+        return False
+    bare = [text.strip() for text in texts if text.strip()]
+    return all(ends.isdisjoint(text) and not any(text in piece for piece in pieces) for text in bare)
+
+
 def _refuse_unlike_neutral(
     reader: Reader,
     prompt: AbstractChatPrompt,
     opts: Mapping[str, Any] | None,
-    encoded_text: EncodedText,
+    found: tuple[SpannedPrompt, EncodedText],
     add: bool,
 ) -> None:
-    """Let a prompt pass whose control tokens are those of the same prompt with neutral messages, and no other."""
+    """Let a prompt pass whose control tokens are those of the same prompt with neutral texts, and no other."""
+    spanned, encoded_text = found
+    unmarked = {*spanned.unmarked}
 
     def neutral(text: str, whose: str) -> str:
-        if may_be_sorted(text, whose):
+        if may_be_sorted(text, whose) or text not in unmarked:
             return text
         return "".join(char if char.isspace() else _FILLER for char in text)
 
     def control_ids(text: str, encoded_text: EncodedText) -> list[int]:
         return [token.token_id for token in encoded_text.added if not _is_unknown(reader, token, text)]
 
-    text, plain = prompt_text(prompt, opts), prompt_text(prompt.with_texts(neutral), opts)
-    control, wanted = control_ids(text, encoded_text), control_ids(plain, reader.read(plain, add))
-    if control != wanted:
+    try:
+        plain = prompt_text(prompt.with_texts(neutral), opts)
+    except Exception:  # a template or a class, foreign code both, that refuses what says nothing
+        plain = None
+    if plain is None or control_ids(spanned.text, encoded_text) != control_ids(plain, reader.read(plain, add)):
         raise ControlTokenError(
             f"{type(prompt).__name__} changes its messages, so a control token in one cannot be told from the format's: "
             "pass allow_control_tokens=True if every message is trusted"

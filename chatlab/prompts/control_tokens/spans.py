@@ -4,21 +4,35 @@ The prompt is built a second time with invisible marks around each message; wher
 out, there the message stands. This works for any prompt class and any template, because neither
 has to know of it. Marks sit inside the outer whitespace of a message, so that a format which
 strips its messages still strips them.
+
+A template may test a text: compare it, count its characters (Mistral's ``id | length != 9``), ask what it begins
+with. Where that changes the prompt or refuses it, the texts at fault are found by halving, and each is marked
+inside: one of its characters gives way to a mark, so that length and ends stay as they are.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
-from chatlab.errors import ControlTokenError
+from chatlab.errors import ControlTokenError, TemplateLimitError
 from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 
 # Supplementary private-use planes, less the two noncharacters at the end of each.
 _PRIVATE = re.compile("[\U000f0000-\U000ffffd\U00100000-\U0010fffd]")
+
+_WORD = re.compile(r"[\w.-]*")
+"""What alone may go unmarked beside texts that are marked: names and numbers, which spell no control token."""
+
+_RENDERS = 200
+"""Renders spent on finding the texts that a template tests."""
+
+Mark = Literal["around", "inside"]
+Way = Callable[[int], Mark | None]
+"""How each text is marked, by its number, if at all."""
 
 # The look-behind keeps a long run of whitespace from being tried at each of its characters.
 _THOUGHTS = re.compile(r"(?:(?<!\s)\s+)?<(/?)think>\s*")
@@ -29,6 +43,7 @@ class _Mark(Enum):
     END = "end"
     PAUSE = "pause"
     RESUME = "resume"
+    INSIDE = "inside"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +62,8 @@ class SpannedPrompt:
     text: str
     spans: tuple[MessageSpan, ...] | None
     """None where the class looks into its messages (cuts them short, say), so that the marks did not come through."""
+    unmarked: tuple[str, ...] = ()
+    """Texts that are in no span, because the class or template tests them and says something else to a marked one."""
 
     def masked(self, filler: str) -> str:
         """The text with every character of a message replaced by ``filler``: the format's own part, in place."""
@@ -65,12 +82,73 @@ def span_prompt(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
         ControlTokenError: there are more messages than marks, tens of thousands.
     """
     text = prompt_text(prompt, opts)
-    marks = _Marks(set(_PRIVATE.findall(text)))
-    spans = marks.read(prompt_text(prompt.with_texts(marks.mark), opts), text)
-    if spans is None and marks.keys:
-        marks = _Marks(marks.taken, spare_keys=True)
-        spans = marks.read(prompt_text(prompt.with_texts(marks.mark), opts), text)
-    return SpannedPrompt(text=text, spans=spans)
+    taken = set(_PRIVATE.findall(text))
+
+    def spans_by(way: Way) -> tuple[MessageSpan, ...] | None:
+        marks = _Marks(taken, way)
+        marked = prompt.with_texts(marks.mark)
+        try:
+            return marks.read(prompt_text(marked, opts), text)
+        except TemplateLimitError:
+            raise
+        except Exception:  # a template or a class, foreign code both, that refuses what is marked
+            return None
+
+    spans = spans_by(lambda number: "around")
+    if spans is not None:
+        return SpannedPrompt(text=text, spans=spans)
+    texts = texts_of(prompt)
+    spans, unmarked = _spans_despite_tests(spans_by, texts)
+    return SpannedPrompt(text=text, spans=spans, unmarked=tuple(texts[number][0] for number in sorted(unmarked)))
+
+
+def _spans_despite_tests(
+    spans_by: Callable[[Way], tuple[MessageSpan, ...] | None], texts: Sequence[tuple[str, str]]
+) -> tuple[tuple[MessageSpan, ...] | None, set[int]]:
+    """The spans of a prompt that tests some of its texts, and those that bear no mark: keys are sorted, words compared."""
+    every = set(range(len(texts)))
+    keys = {number for number, (key, whose) in enumerate(texts) if may_be_sorted(key, whose)}
+    spans = spans_by(lambda number: None if number in keys else "around") if keys else None
+    if spans is not None:
+        return spans, keys
+
+    def spoils(ways: Mapping[int, Mark], group: set[int], mark: Mark) -> bool:
+        return spans_by(lambda number: mark if number in group else ways.get(number)) is None
+
+    tested = _halved(lambda group: spoils({}, group, "around"), every)
+    around: dict[int, Mark] = dict.fromkeys(every - tested, "around")
+    compared = _halved(lambda group: spoils(around, group, "inside"), tested - keys) | tested & keys
+    inside: dict[int, Mark] = dict.fromkeys(tested - compared, "inside")
+    are_words = all(_WORD.fullmatch(texts[number][0].strip()) for number in compared)
+    spans = spans_by((around | inside).get) if are_words else None
+    return (spans, compared) if spans is not None else (None, every)
+
+
+def texts_of(prompt: AbstractChatPrompt) -> list[tuple[str, str]]:
+    """Every text that came from outside and whose it is, in the order in which they are marked."""
+    texts: list[tuple[str, str]] = []
+
+    def note(text: str, whose: str) -> str:
+        texts.append((text, whose))
+        return text
+
+    prompt.with_texts(note)
+    return texts
+
+
+def _halved(spoils: Callable[[set[int]], bool], numbers: set[int]) -> set[int]:
+    """Those of ``numbers`` that spoil a prompt, found by halving; all of them where that takes too many renders."""
+    found, groups, renders = set[int](), [sorted(numbers)], 0
+    while groups:
+        group = groups.pop()
+        renders += 1
+        if renders > _RENDERS:
+            return set(numbers)
+        if group and spoils({*group}):
+            half = len(group) // 2
+            groups += [group[:half], group[half:]] if half else []
+            found |= set() if half else {*group}
+    return found
 
 
 class _Marks:
@@ -81,20 +159,22 @@ class _Marks:
     the message's own.
     """
 
-    def __init__(self, taken: set[str], spare_keys: bool = False) -> None:
-        self.taken, self.spare_keys, self.keys = taken, spare_keys, 0
+    def __init__(self, taken: set[str], way: Way) -> None:
+        self._way, self._number = way, -1
         self._free = (chr(c) for c in range(0xF0000, 0x10FFFE) if c & 0xFFFE != 0xFFFE and chr(c) not in taken)
         self._meaning: dict[str, tuple[int, _Mark]] = {}
         self._whose: list[str] = []
+        self._inside: dict[str, tuple[str, int]] = {}
 
     def mark(self, text: str, whose: str) -> str:
-        core = text.strip()
-        is_key = may_be_sorted(text, whose)
-        self.keys += is_key
-        if not core or (is_key and self.spare_keys):
+        self._number += 1
+        core, way = text.strip(), self._way(self._number)
+        if not core or way is None:
             return text
         before, after = text[: text.index(core)], text[text.index(core) + len(core) :]
         self._whose.append(whose)
+        if way == "inside":
+            return before + self._marked_inside(core) + after
         end = next((found.start() for found in _THOUGHTS.finditer(core) if found[1]), None)
 
         def marked(tag: re.Match[str]) -> str:
@@ -102,6 +182,14 @@ class _Marks:
             return pause + tag.group() + self._new(_Mark.RESUME)
 
         return f"{before}{self._new(_Mark.BEGIN)}{_THOUGHTS.sub(marked, core, 16)}{self._new(_Mark.END)}{after}"
+
+    def _marked_inside(self, core: str) -> str:
+        """``core`` with a mark for one of its characters: a letter or digit near its middle, where there is one."""
+        middle = len(core) // 2
+        at = min(range(len(core)), key=lambda n: (not core[n].isalnum(), abs(n - middle)))
+        char = self._new(_Mark.INSIDE)
+        self._inside[char] = core, at
+        return core[:at] + char + core[at + 1 :]
 
     def _new(self, mark: _Mark) -> str:
         char = next(self._free, None)
@@ -113,17 +201,25 @@ class _Marks:
     def read(self, marked: str, text: str) -> tuple[MessageSpan, ...] | None:
         """The spans, or None where the marks did not come through whole."""
         seen: dict[int, list[tuple[int, _Mark]]] = {}
-        parts, last, offset = list[str](), 0, 0
+        spans, parts, last, offset = list[MessageSpan](), list[str](), 0, 0
         for found in _PRIVATE.finditer(marked):
             if found.group() in self._meaning:
                 number, mark = self._meaning[found.group()]
                 parts.append(marked[last : found.start()])
                 offset += found.start() - last
                 last = found.end()
-                seen.setdefault(number, []).append((offset, mark))
+                if mark is _Mark.INSIDE:
+                    core, at = self._inside[found.group()]
+                    start = offset - at
+                    if text[max(start, 0) : start + len(core)] != core:
+                        return None
+                    spans.append(MessageSpan(start=start, end=start + len(core), whose=self._whose[number]))
+                    parts.append(core[at])
+                    offset += 1
+                else:
+                    seen.setdefault(number, []).append((offset, mark))
         if "".join([*parts, marked[last:]]) != text:
             return None
-        spans = list[MessageSpan]()
         for number, events in seen.items():
             ranges = _ranges(events)
             if ranges is None:
