@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Literal, Self
 
 import typer
@@ -19,33 +22,48 @@ from chatlab.tokenizers.interface import Tokenizer
 EXACT, DRIFT, ERROR = 0, 1, 2
 """Exit codes of ``drift`` and ``trace``."""
 USAGE = 3
-"""Exit code of every command that was called wrongly: typer's own 2 would read as MAJOR in ``compare`` and ``check``."""
+"""Exit code of every command that was called wrongly, or that failed in a way nobody foresaw.
+
+Typer's own 2, Python's 1 after a traceback and typer's 1 for a closed pipe would read as verdicts of ``compare``,
+``check`` and ``drift``.
+"""
 
 UsageError: Any = typer.BadParameter.__base__
 """What typer raises for a wrong call; it has no public name there."""
+_Told: Any = UsageError.__base__
 
 
 class Commands(TyperGroup):
-    """The group of all commands, with our exit code for a wrong call."""
+    """The group of all commands, with our exit code for a wrong call and for an accident."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read the arguments of the group."""
-        with _usage_errors():
+        with _no_false_verdict():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Read the arguments of a command and run it."""
-        with _usage_errors():
+        with _no_false_verdict():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _usage_errors() -> Iterator[None]:
+def _no_false_verdict() -> Iterator[None]:
+    """Let no exit code say what was not found out: a bug keeps its traceback, and exits as a wrong call does."""
     try:
         yield
     except UsageError as error:
         error.exit_code = USAGE
         raise
+    except (typer.Exit, _Told, KeyboardInterrupt, SystemExit):
+        raise
+    except BrokenPipeError as error:  # whoever read the output has gone, and what is left of it has nowhere to go
+        with suppress(OSError, ValueError):  # a stream that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(USAGE) from error
+    except BaseException as error:  # a panic of a Rust library is no Exception
+        traceback.print_exc()
+        raise typer.Exit(USAGE) from error
 
 
 app = typer.Typer(
