@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum, StrEnum
 from functools import cache
-from typing import Any, ClassVar, Self, get_type_hints
+from types import UnionType
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from chatlab.errors import ChatlabError, PlainDataError
 
@@ -54,6 +55,7 @@ def _converter() -> Any:
     made = cattrs.Converter(forbid_extra_keys=True)
     for kind in (str, int, float, bool):
         made.register_structure_hook(kind, _exactly(kind))
+    made.register_structure_hook_func(_is_one_of_scalars, _one_of)
     for words in (Enum, IntEnum, StrEnum):
         made.register_unstructure_hook(words, lambda value: getattr(value, "label", value.value))
         made.register_structure_hook(words, _member)
@@ -79,6 +81,18 @@ def _exactly(kind: type) -> Callable[[Any, Any], Any]:
         return value
 
     return read
+
+
+def _is_one_of_scalars(kind: Any) -> bool:
+    """Whether a type is a union of JSON's own scalars, such as ``int | bool | None``, which tell themselves apart."""
+    scalars = set(get_args(kind)) - {type(None)}
+    return get_origin(kind) is UnionType and len(scalars) > 1 and scalars <= {str, int, bool, float}
+
+
+def _one_of(value: Any, kind: Any) -> Any:
+    if type(value) not in get_args(kind):
+        raise TypeError(f"{value!r:.60} is no {kind}")
+    return value
 
 
 def _listed(made: Any) -> Callable[[Any], Any]:

@@ -37,6 +37,7 @@ class Whole(Plain):
     logprobs: tuple[float | None, ...] | None
     options: dict[str, bool]
     value: Any
+    flag: int | bool | None
     first: Row | None = None
     source: object = field(default=None, metadata={"plain": False}, compare=False)
 
@@ -57,6 +58,7 @@ wholes = st.builds(
     logprobs=st.none() | st.lists(st.none() | st.floats(-9, 0)).map(tuple),
     options=st.dictionaries(text, st.booleans()),
     value=st.none() | st.integers() | text | st.lists(st.integers()),
+    flag=st.none() | st.integers() | st.booleans(),
     first=st.none() | rows,
     source=st.just(object()),
 )
@@ -76,6 +78,7 @@ GOOD = Whole(
     logprobs=None,
     options={},
     value=None,
+    flag=None,
 ).to_dict()
 
 
@@ -98,6 +101,7 @@ def test_enums_are_written_by_their_word() -> None:
         ({"severity": "dreadful"}, "severity"),
         ({"reason": "tired"}, "reason"),
         ({"logprobs": ["a"]}, "logprobs"),
+        ({"flag": "1"}, "flag"),
         ({"unknown": 1}, "unknown"),
     ],
 )

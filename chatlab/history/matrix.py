@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError
+from chatlab.plain import Plain
 from chatlab.render import readable, table_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_snapshots
@@ -45,7 +46,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionMatrix(Result):
+class VersionMatrix(Plain, Result):
     """The same files under several library versions."""
 
     title = "One tokenizer under several library versions"
@@ -55,7 +56,9 @@ class VersionMatrix(Result):
     cells: tuple[Cell, ...]
     agreement: tuple[tuple[float | None, ...], ...]
     """Share of probes with equal ids, each version against each; ``None`` where one of them has no answer."""
-    snapshots: Mapping[str, Snapshot] = field(default_factory=dict, repr=False, compare=False)
+    snapshots: Mapping[str, Snapshot] = field(
+        default_factory=dict, repr=False, compare=False, metadata={"plain": False}
+    )
 
     @property
     def severity(self) -> Severity:
@@ -80,35 +83,6 @@ class VersionMatrix(Result):
             if version not in self.snapshots:
                 raise RevisionCompareError(f"transformers {version} gave no snapshot")
         return compare_snapshots(self.snapshots[before], self.snapshots[after], loader=self.loader)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        cells = [
-            {**vars(c), "drift": list(c.drift), "severity": c.severity.label if c.severity is not None else None}
-            for c in self.cells
-        ]
-        return {
-            "source": self.source,
-            "loader": self.loader,
-            "cells": cells,
-            "agreement": [list(row) for row in self.agreement],
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> VersionMatrix:
-        """Return the matrix that ``to_dict`` wrote; it can be shown again, its versions not compared."""
-        cells = tuple(
-            Cell(
-                **{
-                    **c,
-                    "drift": tuple(c["drift"]),
-                    "severity": Severity.from_label(c["severity"]) if c["severity"] else None,
-                }
-            )
-            for c in data["cells"]
-        )
-        agreement = tuple(tuple(row) for row in data["agreement"])
-        return cls(source=data["source"], loader=data["loader"], cells=cells, agreement=agreement)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a version."""

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
 from chatlab.errors import RevisionCompareError
+from chatlab.plain import Plain
 from chatlab.results import Result
-from chatlab.revisions.differences.behaviour import FamilyCount, ProbeChange, RenderRow, probes
-from chatlab.revisions.differences.delimiters import Delimiter, Spacing
-from chatlab.revisions.differences.drift import BoundaryDrift, DriftRow
-from chatlab.revisions.differences.tables import TableDiff
-from chatlab.revisions.facts import Facts, LoaderRow, Side
-from chatlab.revisions.files import FlagRow, StopRow
+from chatlab.revisions.differences.behaviour import ProbeChange, probes
+from chatlab.revisions.facts import Facts
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.report.explain import Explanation, Tokenized, explanation
 from chatlab.revisions.report.forms import to_html, to_markdown, to_rich, visible
 from chatlab.revisions.sections import heading, report_of
-from chatlab.revisions.structure import FileChange
-from chatlab.revisions.wording import Finding
-from chatlab.severity import Severity
 from chatlab.snapshots.snapshot import Snapshot
 from chatlab.snapshots.views import LoaderView, Probe, loader_view
 
@@ -32,8 +25,15 @@ if TYPE_CHECKING:
     from chatlab.plots import Drawing
 
 
+TABLES = (
+    *("findings", "changes", "flags", "stops", "renders", "families", "probes", "drift", "boundaries"),
+    *("delimiters", "spacing", "loaders"),
+)
+"""Fields that are lists of rows."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Comparison(Facts, Result):
+class Comparison(Facts, Plain, Result):
     """What changed between two revisions, or between two library versions, and how badly.
 
     A pure function of two snapshots (law L5): sorted, without dates of its own, the same on every machine. Titles and
@@ -42,7 +42,8 @@ class Comparison(Facts, Result):
 
     title = "Two revisions"
 
-    snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, compare=False)
+    plain_error = RevisionCompareError
+    snapshots: tuple[Snapshot, Snapshot] | None = field(default=None, compare=False, metadata={"plain": False})
     """The two snapshots, for :meth:`explain`; not part of ``to_dict``."""
 
     def __repr__(self) -> str:
@@ -76,27 +77,6 @@ class Comparison(Facts, Result):
         sides = [_tokenized(loader_view(s.record, self.loader), label) for s in self.snapshots]
         return explanation(label, *sides)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        names = [f.name for f in dataclasses.fields(self) if f.name != "snapshots"]
-        return {name: _plain(getattr(self, name)) for name in names}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Comparison:
-        """Return the comparison that ``to_dict`` wrote; it can be shown again, not explained."""
-        values = dict(data)
-        for name, row in _ROWS.items():
-            values[name] = tuple(_row(row, item) for item in values[name])
-        for name in ("before", "after"):
-            values[name] = _row(Side, values[name])
-        for name in ("vocabulary", "merges"):
-            values[name] = None if values[name] is None else _row(TableDiff, values[name])
-        for name in ("template_variables", "prefix_breaks"):
-            values[name] = tuple(tuple(part) for part in values[name])
-        for name in ("shadowing", "advice", "notes"):
-            values[name] = tuple(values[name])
-        return cls(**{**values, "severity": Severity.from_label(values["severity"])})
-
     def to_markdown(self) -> str:
         """Return the report for a pull request."""
         return to_markdown(report_of(self))
@@ -105,14 +85,15 @@ class Comparison(Facts, Result):
         """Return the tables as DataFrames: findings, changes, flags, stops, renders, families, probes, drift, delimiters, loaders."""
         import pandas as pd
 
-        return {name: pd.DataFrame([_plain(row) for row in getattr(self, name)]) for name in _ROWS}
+        plain = self.to_dict()
+        return {name: pd.DataFrame(plain[name]) for name in TABLES}
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row a probe that changed, those that decide over a chat first."""
         import pandas as pd
 
         columns = [field.name for field in dataclasses.fields(ProbeChange)]
-        return pd.DataFrame([_plain(probe) for probe in self.probes], columns=columns)
+        return pd.DataFrame(self.to_dict()["probes"], columns=columns)
 
     def figure(self) -> Drawing:
         """Draw how many probes of each family changed."""
@@ -128,22 +109,6 @@ class Comparison(Facts, Result):
         return to_html(report_of(self))
 
 
-_ROWS: dict[str, type] = {
-    "findings": Finding,
-    "changes": FileChange,
-    "flags": FlagRow,
-    "stops": StopRow,
-    "renders": RenderRow,
-    "families": FamilyCount,
-    "probes": ProbeChange,
-    "drift": DriftRow,
-    "boundaries": BoundaryDrift,
-    "delimiters": Delimiter,
-    "spacing": Spacing,
-    "loaders": LoaderRow,
-}
-
-
 def _tokenized(view: LoaderView, label: str) -> Tokenized:
     known = probes(view)
     if label not in known:
@@ -157,27 +122,3 @@ def _pieces(view: LoaderView, probe: Probe) -> Tokenized:
     ids = probe.ids or ()
     echo = str(probe.keep if probe.keep is not None else probe.error or "")
     return Tokenized(text=probe.text, ids=ids, pieces=tuple(names.get(i, "?") for i in ids), echo=echo)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Severity):
-        return value.label
-    if isinstance(value, ChangeKind):
-        return str(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return dict(value) if isinstance(value, Mapping) else value
-
-
-def _row(cls: type, data: Mapping[str, Any]) -> Any:
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) and cls is not FileChange else value
-        for name, value in data.items()
-    }
-    if "severity" in values:
-        values["severity"] = Severity.from_label(values["severity"])
-    if "kind" in values:
-        values["kind"] = ChangeKind(values["kind"])
-    return cls(**values)
