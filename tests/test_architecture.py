@@ -43,6 +43,7 @@ OWNERS = {
         "testing.models",
     },
     "httpx2": {"engines.transport.connection"},
+    "dulwich": {"tokenizers.git"},
     "fastapi": {"server"},
     "ipywidgets": {"widgets"},
     "anywidget": {"widgets"},

@@ -175,7 +175,7 @@ class History:
         """Return the blob ids of the tokenizer files of a commit."""
         if self.hub is not None:
             return self.hub.tree(commit, is_tokenizer_file) or {}
-        return git.tree(self.path, commit, git.resolve(self.path, commit)[1], is_tokenizer_file)
+        return git.tree(self.path, commit, is_tokenizer_file)
 
 
 def bisect_revisions(
