@@ -11,6 +11,7 @@
     │       ├── TemplateLimitError   an untrusted template took too much time, memory or output
     │       └── TemplateSyntaxError  it is not Jinja: no messages could make it render
     ├── DialogueError          a line or object is not a dialogue                  (also ValueError)
+    ├── CutError               a way of cutting the echo is unknown, fails or gives no reply (also ValueError)
     ├── BufferingError         a scanner got patterns, options or text it cannot use (also ValueError)
     │   ├── FragmentTypeError  a fragment is not a str                             (also TypeError)
     │   └── FullTextMismatch   a "full" input does not extend the former one
@@ -80,6 +81,10 @@ class TemplateSyntaxError(TemplateError):
 
 class DialogueError(ChatlabError, ValueError):
     """A line or object is not a dialogue."""
+
+
+class CutError(ChatlabError, ValueError):
+    """A way of cutting the echo is unknown, fails, or gives no reply."""
 
 
 class BufferingError(ChatlabError, ValueError):

@@ -11,6 +11,7 @@ import pytest
 
 from chatlab.buffering.sentence_stop import SentenceStop
 from chatlab.echo.summary import DriftTally
+from chatlab.errors import ViewError
 from chatlab.plots import Drawing, plot_buffer_trace, plot_causes, plot_drift_by_turn, plot_wrong_replies
 from tests.conftest import ROOT
 
@@ -124,3 +125,14 @@ def test_no_figure_is_left_behind_in_pyplot() -> None:
         "assert dict(__import__('matplotlib').rcParams) == before, 'rcParams are changed'\n"
     )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("plot", "method"),
+    [(plot_drift_by_turn, "by_turn"), (plot_wrong_replies, "by_first_piece"), (plot_causes, "causes")],
+)
+def test_another_table_is_refused_with_the_way_to_the_right_one(plot, method: str) -> None:
+    with pytest.raises(ViewError, match=rf"DriftTally\(frame\).{method}\(\) gives; DataFrame has no column"):
+        plot(pd.DataFrame({"dialogue": ["d"], "turn": [1]}))
+    with pytest.raises(ViewError, match="str has no column"):
+        plot("drift.csv")

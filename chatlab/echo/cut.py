@@ -1,198 +1,190 @@
-"""Every known way to cut the prompt's echo off the decoded output, and what each does to the reply.
+"""Every known way to cut the prompt's echo off the decoded output, and your own beside them.
 
 **Law L3.** The echo is cut by token count, never by characters: that is ``exact``. The others are the baselines
 that programs use, kept here under their own names so that their cost can be measured.
+
+A way of one's own is a function of a :class:`CutCase` that returns the reply, or a :class:`CutStrategy`; it goes where
+a name goes::
+
+    def mine(case: CutCase) -> str:
+        return case.text[len(case.prompt_text):].strip()
+
+    measure_drift(dialogues, "llama2", tokenizer, strategies=["exact", mine])
+    measure_drift(dialogues, "llama2", tokenizer, strategies=[CutStrategy(name="mine", cut=mine, strips=True)])
+
+A function is judged to the character; ``strips=True`` leaves blank ends out of the judgement, as for the known ways that
+strip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from inspect import getdoc
 
-from chatlab.prompts.base import AbstractChatPrompt, custom_skip_echo_len
-from chatlab.streaming.detokenizer import StreamingDetokenizer
-from chatlab.tokenizers.interface import Tokenizer
+from chatlab.echo.cutting import fastchat
+from chatlab.echo.cutting.case import CutCase as CutCase
+from chatlab.echo.cutting.case import cut_exactly as cut_exactly
+from chatlab.echo.cutting.case import make_case as make_case
+from chatlab.echo.cutting.outcome import EFFECTS as EFFECTS
+from chatlab.echo.cutting.outcome import Outcome as Outcome
+from chatlab.echo.cutting.outcome import judge as judge
+from chatlab.echo.cutting.strategy import CutStrategy as CutStrategy
+from chatlab.errors import CutError
 
-Effect = Literal["exact", "eats", "leaks", "alters"]
-EFFECTS: tuple[Effect, ...] = get_args(Effect)
+ChosenStrategies = str | CutStrategy | Callable[[CutCase], str] | Iterable[str | CutStrategy | Callable[[CutCase], str]]
+"""What ``strategies=`` takes: names, functions of a ``CutCase`` and ``CutStrategy`` objects; one may stand alone."""
 
-
-class CutCase(NamedTuple):
-    """One generation as a program sees it once the ids are decoded."""
-
-    prompt_text: str
-    """What was encoded."""
-    plain_text: str
-    """The prompt without its control tokens: what a program expects to see again."""
-    custom_skip_len: int
-    """Its length after the prompt class's own ``get_custom_skip_echo_len``."""
-    echo: str
-    """The prompt ids, decoded."""
-    text: str
-    """Prompt ids and output ids, decoded together."""
-    output_text: str
-    """The output ids, decoded alone."""
-    exact_text: str
-    """The output ids through a detokenizer that knows the prompt ids, cleaned up where ``decode`` cleans up."""
+_length = partial(CutStrategy, way="length")
+_stripped_length = partial(CutStrategy, way="length", strips=True)
+_search = partial(CutStrategy, way="search")
+_stripped_search = partial(CutStrategy, way="search", strips=True)
+_ids = partial(CutStrategy, way="ids")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CutStrategy:
-    """One way to get the reply out of the decoded text."""
-
-    name: str
-    description: str
-    cut: Callable[[CutCase], str]
-    skip_echo_len: Callable[[CutCase], int] | None = None
-    """Characters it plans to skip; ``None`` where it plans no length."""
-    strips: bool = False
-    """Whether it strips the reply afterwards, and so cannot be blamed for blank ends."""
+def _with_its_space(case: CutCase) -> str:
+    lost = case.first_piece.startswith("\u2581") and not case.output_text.startswith(" ")
+    return f" {case.output_text}" if lost else case.output_text
 
 
-def _strategy(
-    name: str,
-    description: str,
-    cut: Callable[[CutCase], str] | None = None,
-    skip: Callable[[CutCase], int] | None = None,
-    strips: bool = False,
-) -> CutStrategy:
-    if cut is None:
-        assert skip is not None
+_KNOWN = (
+    _length(
+        name="prompt_chars",
+        description="skip as many characters as the prompt has: output_text[len(prompt):]",
+        skip_echo_len=lambda c: len(c.prompt_text),
+    ),
+    _length(
+        name="plain_prompt_chars",
+        description="skip as many characters as the prompt has without its control tokens",
+        skip_echo_len=lambda c: len(c.plain_text),
+    ),
+    _stripped_length(
+        name="prompt_class_rule",
+        description="skip what the prompt class's get_custom_skip_echo_len says, then strip (ChatStream's way)",
+        skip_echo_len=lambda c: c.custom_skip_len,
+    ),
+    _stripped_length(
+        name="fastchat_one_more",
+        description="skip one character more than the prompt has, then strip (FastChat, 8 April 2023)",
+        skip_echo_len=lambda c: fastchat.one_more(c.prompt_text),
+    ),
+    _stripped_length(
+        name="fastchat_vicuna",
+        description="skip the prompt and one more, less 3 for each </s>, then strip (FastChat, 12 to 29 April 2023, for "
+        "every model without a rule of its own)",
+        skip_echo_len=lambda c: fastchat.vicuna(c.prompt_text),
+    ),
+    _stripped_length(
+        name="fastchat_llama2",
+        description="skip the prompt, less 3 for each <s> and each </s>, then strip (forks of FastChat, for Llama-2, "
+        "CodeLlama and Baichuan)",
+        skip_echo_len=lambda c: fastchat.llama2(c.prompt_text),
+        applies=lambda c: c.prompt_text.startswith("<s>"),
+    ),
+    _stripped_length(
+        name="fastchat_chatglm",
+        description="skip the last question and one more, then strip (FastChat, for ChatGLM, whose text begins with the "
+        "question)",
+        skip_echo_len=lambda c: fastchat.chatglm(c.question),
+        applies=lambda c: bool(c.question) and c.text.startswith(c.question),
+    ),
+    _stripped_length(
+        name="fastchat_markers",
+        description="skip the prompt, less the markers listed for its family, then strip (FastChat, for Dolly, "
+        "OpenAssistant and StableLM; a fork, for Qwen)",
+        skip_echo_len=lambda c: fastchat.without_markers(c.prompt_text, c.question),
+        applies=lambda c: fastchat.family_of(c.prompt_text, c.question) is not None,
+    ),
+    _length(
+        name="decoded_prompt_len",
+        description="skip as many characters as the decoded prompt has (transformers' text-generation pipeline, before "
+        "it decoded the output ids alone)",
+        skip_echo_len=lambda c: len(c.echo),
+    ),
+    _search(
+        name="remove_prefix",
+        description="remove the prompt if the text begins with it",
+        cut=lambda c: c.text.removeprefix(c.prompt_text),
+    ),
+    _stripped_search(
+        name="replace_prompt",
+        description='take the prompt out wherever it stands, then strip: text.replace(prompt, "").strip()',
+        cut=lambda c: (c.text.replace(c.prompt_text, "") if c.prompt_text else c.text).strip(),
+    ),
+    _stripped_search(
+        name="split_prompt",
+        description="take what follows the last prompt in the text, then strip: text.split(prompt)[-1].strip()",
+        cut=lambda c: (c.text.rpartition(c.prompt_text)[2] if c.prompt_text else c.text).strip(),
+    ),
+    _stripped_search(
+        name="first_marker",
+        description="take what stands between the first marker, such as ### Response:, and the next, then strip "
+        "(Alpaca-LoRA's Prompter: made for one turn)",
+        cut=lambda c: (c.text.split(c.marker)[1] if c.marker else c.text).strip(),
+        applies=lambda c: bool(c.marker),
+    ),
+    _stripped_search(
+        name="last_marker",
+        description="take what follows the last marker, such as [/INST], then strip",
+        cut=lambda c: (c.text.rpartition(c.marker)[2] if c.marker else c.text).strip(),
+        applies=lambda c: bool(c.marker),
+    ),
+    _ids(
+        name="output_ids_alone",
+        description="decode the output ids by themselves (FastChat since 29 April 2023, transformers' text-generation "
+        "pipeline)",
+        cut=lambda c: c.output_text,
+    ),
+    _ids(
+        name="output_ids_with_space",
+        description="decode the output ids by themselves, and put a space before a first piece that begins with \u2581 "
+        "(text-generation-webui's patch)",
+        cut=_with_its_space,
+    ),
+    _ids(
+        name="exact",
+        description="decode the output ids through a detokenizer seeded with the prompt ids: cut by token count",
+        cut=lambda c: c.exact_text,
+        skip_echo_len=lambda c: len(c.echo),
+    ),
+)
 
-        def cut(case: CutCase) -> str:
-            return case.text[skip(case) :]
+STRATEGIES: Mapping[str, CutStrategy] = {strategy.name: strategy for strategy in _KNOWN}
+"""Every known strategy by name; ``exact``, the last, is the one to use."""
 
-    return CutStrategy(name=name, description=description, cut=cut, skip_echo_len=skip, strips=strips)
-
-
-def _last_marker(case: CutCase) -> str:
-    words = case.prompt_text.rsplit(maxsplit=1)
-    return case.text.rpartition(words[-1])[2] if words else case.text
+_WAY_OUT = f"choose from {', '.join(STRATEGIES)}, or give a function of a CutCase that returns the reply"
 
 
-STRATEGIES: Mapping[str, CutStrategy] = {
-    strategy.name: strategy
-    for strategy in (
-        _strategy("prompt_chars", "skip as many characters as the prompt has", skip=lambda c: len(c.prompt_text)),
-        _strategy(
-            "plain_prompt_chars",
-            "skip as many characters as the prompt has without its control tokens",
-            skip=lambda c: len(c.plain_text),
-        ),
-        _strategy(
-            "prompt_class_rule",
-            "skip what the prompt class's get_custom_skip_echo_len says, then strip (ChatStream's way)",
-            cut=lambda c: c.text[c.custom_skip_len :].strip(),
-            skip=lambda c: c.custom_skip_len,
-            strips=True,
-        ),
-        _strategy(
-            "decoded_prompt_len", "skip as many characters as the decoded prompt has", skip=lambda c: len(c.echo)
-        ),
-        _strategy(
-            "remove_prefix",
-            "remove the prompt if the text begins with it",
-            cut=lambda c: c.text.removeprefix(c.prompt_text),
-        ),
-        _strategy(
-            "last_marker",
-            "take what follows the last occurrence of the prompt's last word, such as [/INST], then strip",
-            cut=lambda c: _last_marker(c).strip(),
-            strips=True,
-        ),
-        _strategy("output_ids_alone", "decode the output ids by themselves", cut=lambda c: c.output_text),
-        _strategy(
-            "exact",
-            "decode the output ids through a detokenizer seeded with the prompt ids: cut by token count",
-            cut=lambda c: c.exact_text,
-            skip=lambda c: len(c.echo),
-        ),
-    )
-}
-"""Every strategy by name, wrong ones first; ``exact`` is the one to use."""
+def chosen_strategies(strategies: ChosenStrategies) -> list[CutStrategy]:
+    """Return what was chosen, by name or as one's own; one may stand alone.
 
+    Raises:
+        CutError: there is none of that name, it is no strategy, or two have one name.
 
-class Outcome(NamedTuple):
-    """What a strategy did to one reply."""
-
-    effect: Effect
-    effect_len: int
-    """Characters eaten from the front, leaked in front, or differing otherwise; 0 when exact."""
-    first_wrong_offset: int
-    """First offset at which the result is not the reply; -1 when exact."""
-
-
-_EXACT = Outcome("exact", 0, -1)
-
-
-def judge(result: str, reply: str) -> Outcome:
-    """Compare what a strategy returned with the true reply.
-
-    >>> judge("ello", "Hello"), judge(" ] Hello", "Hello")
-    (Outcome(effect='eats', effect_len=1, first_wrong_offset=0), Outcome(effect='leaks', effect_len=3, first_wrong_offset=0))
+    >>> [strategy.name for strategy in chosen_strategies(["exact", lambda case: case.output_text])]
+    ['exact', '<lambda>']
     """
-    if result == reply:
-        return _EXACT
-    if reply.endswith(result):
-        return Outcome("eats", len(reply) - len(result), 0)
-    if result.endswith(reply):
-        return Outcome("leaks", len(result) - len(reply), 0)
-    wrong = first_difference(result, reply)
-    return Outcome("alters", max(len(result), len(reply)) - wrong, wrong)
+    if isinstance(strategies, str | CutStrategy) or callable(strategies):
+        strategies = [strategies]
+    if isinstance(strategies, Mapping):
+        strategies = list(strategies.values())
+    if not isinstance(strategies, Iterable):
+        raise CutError(f"strategies are a list, not {strategies!r:.80}: {_WAY_OUT}")
+    chosen = [_chosen(strategy) for strategy in strategies]
+    names = [strategy.name for strategy in chosen]
+    if not chosen:
+        raise CutError(f"no strategy was chosen: {_WAY_OUT}")
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise CutError(f'two strategies are called {twice}: give one another name, CutStrategy(name="…", cut=…)')
+    return chosen
 
 
-def first_difference(a: str, b: str) -> int:
-    """Return the first offset at which two texts differ, -1 if they do not."""
-    if a == b:
-        return -1
-    # Halving with slices compares at the speed of memory, where a loop over characters would rule the run time.
-    same, differs = 0, min(len(a), len(b)) + 1
-    while differs - same > 1:
-        middle = (same + differs) // 2
-        if a[same:middle] == b[same:middle]:
-            same = middle
-        else:
-            differs = middle
-    return same
-
-
-def make_case(
-    tokenizer: Tokenizer,
-    prompt_ids: Sequence[int],
-    output_ids: Sequence[int],
-    *,
-    prompt_text: str,
-    prompt: AbstractChatPrompt | None = None,
-) -> CutCase:
-    """Decode one generation in all the ways the strategies need."""
-    plain_text = tokenizer.without_special_strs(prompt_text)
-    skip_len = len(plain_text)
-    return CutCase(
-        prompt_text=prompt_text,
-        plain_text=plain_text,
-        custom_skip_len=custom_skip_echo_len(prompt, skip_len) if prompt is not None else skip_len,
-        echo=tokenizer.decode(prompt_ids),
-        text=tokenizer.decode([*prompt_ids, *output_ids]),
-        output_text=tokenizer.decode(output_ids),
-        exact_text=as_decoded(tokenizer, cut_exactly(tokenizer, prompt_ids, output_ids)),
-    )
-
-
-def cleans_up(tokenizer: Tokenizer) -> bool:
-    """Tell whether ``decode`` rewrites its text afterwards (``clean_up_tokenization_spaces``), as no stream can."""
-    return tokenizer.change("clean_up_off") is not None
-
-
-def as_decoded(tokenizer: Tokenizer, text: str) -> str:
-    """Return a streamed text as ``decode`` would show it: one ruler for every way of cutting."""
-    if not cleans_up(tokenizer):
-        return text
-    clean_up = getattr(tokenizer, "clean_up", None) or tokenizer.wrapped.clean_up_tokenization
-    return str(clean_up(text))
-
-
-def cut_exactly(tokenizer: Tokenizer, prompt_ids: Sequence[int], output_ids: Sequence[int]) -> str:
-    """Return the text of the output ids after the prompt ids: all of the reply and nothing else."""
-    detokenizer = StreamingDetokenizer(tokenizer.decoder(), prompt_ids, tokenizer.special_ids)
-    return detokenizer.put(output_ids) + detokenizer.flush()
+def _chosen(strategy: object) -> CutStrategy:
+    if isinstance(strategy, CutStrategy):
+        return strategy
+    if isinstance(strategy, str) and strategy in STRATEGIES:
+        return STRATEGIES[strategy]
+    if isinstance(strategy, str) or not callable(strategy):
+        raise CutError(f"no cut strategy is called {strategy!r:.80}: {_WAY_OUT}")
+    name = getattr(strategy, "__name__", type(strategy).__name__)
+    return CutStrategy(name=name, description=(getdoc(strategy) or "").partition("\n")[0], cut=strategy)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from matplotlib.ticker import MaxNLocator
 
-from chatlab.plots.drawing import BLUE, GREEN, GREY, ORANGE, Drawing, new_drawing, plot_counts
+from chatlab.errors import ViewError
+from chatlab.plots.drawing import BLUE, GREEN, GREY, ORANGE, Drawing, label, new_drawing, plot_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,11 @@ def plot_drift_by_turn(by_turn: pd.DataFrame) -> Drawing:
 
     Args:
         by_turn: columns ``turn``, ``echo_drift``, ``prompts``, as ``DriftTally.by_turn`` gives them.
+
+    Raises:
+        ViewError: it is another table.
     """
+    _check(by_turn, ("turn", "echo_drift", "prompts"), "by_turn")
     figure, axes = new_drawing()
     largest = max(by_turn["prompts"].max(), 1) if len(by_turn) else 1
     sizes = 20 + 380 * by_turn["prompts"].astype(float) / largest
@@ -63,21 +68,25 @@ def plot_wrong_replies(by_first_piece: pd.DataFrame) -> Drawing:
 
     Args:
         by_first_piece: as ``DriftTally.by_first_piece`` gives it.
+
+    Raises:
+        ViewError: it is another table.
     """
-    figure, axes = new_drawing(height=4.2)
+    _check(by_first_piece, ("strategy", "first_piece", "turn", "wrong_share"), "by_first_piece")
     is_later = by_first_piece["turn"] == "2 or later"
     drawn = by_first_piece[is_later] if is_later.any() else by_first_piece
     turns = "turn 2 and later" if is_later.any() else "turn 1"
     names = list(dict.fromkeys(drawn["strategy"]))[::-1]
+    figure, axes = new_drawing(height=1.8 + 0.3 * max(len(names), 1))
     kinds = (("space", BLUE, "", 0.2), ("no space", ORANGE, "///", -0.2))
     for kind, colour, hatch, shift in kinds:
         rows = drawn[drawn["first_piece"] == kind].set_index("strategy")
         shares = [100 * rows["wrong_share"].get(name, 0.0) for name in names]
         places = [n + shift for n in range(len(names))]
-        label = f"first piece carries {kind if kind == 'no space' else 'a space'}"
-        bars = axes.barh(places, shares, height=0.38, color=colour, hatch=hatch, edgecolor="white", label=label)
+        told = f"first piece carries {kind if kind == 'no space' else 'a space'}"
+        bars = axes.barh(places, shares, height=0.38, color=colour, hatch=hatch, edgecolor="white", label=told)
         axes.bar_label(bars, fmt="%.0f %%", padding=3, fontsize=8)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [label(name) for name in names])
     axes.set(xlabel=f"wrong replies (%), {turns}", xlim=(0, 112), title="What each way of cutting does to the reply")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16), ncols=2, frameon=False)
     return figure
@@ -88,7 +97,11 @@ def plot_causes(causes: pd.DataFrame) -> Drawing:
 
     Args:
         causes: columns ``cause`` and ``edits``, as ``DriftTally.causes`` gives them.
+
+    Raises:
+        ViewError: it is another table.
     """
+    _check(causes, ("cause", "edits"), "causes")
     return plot_counts(
         causes["cause"].tolist(), causes["edits"].tolist(), "edits in the traced prompts", "Why the echo differs"
     )
@@ -118,3 +131,12 @@ def plot_echo(trace: _Trace) -> Drawing:
     if edits:
         axes.legend(loc="upper left", frameon=False)
     return figure
+
+
+def _check(table: object, columns: Sequence[str], method: str) -> None:
+    """Refuse a table that is not the one to be drawn, above all the rows that it was added up from."""
+    if lacking := [column for column in columns if column not in getattr(table, "columns", ())]:
+        raise ViewError(
+            f"this is drawn from what DriftTally(frame).{method}() gives; {type(table).__name__} has no column "
+            f"{', '.join(lacking)}"
+        )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chatlab import render
-from chatlab.echo.summary import DriftTally
+from chatlab.echo.summary import DriftTally, share_text
 from chatlab.echo.trace import EchoTrace
 from chatlab.files import prepare_folder, whole_file, write_whole
 from chatlab.plots import plot_causes, plot_drift_by_turn, plot_wrong_replies
@@ -29,9 +29,9 @@ class DriftRows:
     The CSV is made from the Parquet file at the end, so the two hold the same rows wherever an interrupt falls.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         """Name the folder; the files are opened with the first batch."""
-        self._folder = prepare_folder(folder)
+        self._folder = prepare_folder(Path(folder))
         self._writer: pq.ParquetWriter | None = None
         self._files = ExitStack()
 
@@ -61,8 +61,9 @@ class DriftRows:
         self._writer.write_table(pa.Table.from_pandas(plain, schema=self._writer.schema, preserve_index=False))
 
 
-def write_drift_report(folder: Path, tally: DriftTally, traces: Sequence[EchoTrace], title: str) -> list[Path]:
+def write_drift_report(folder: str | Path, tally: DriftTally, traces: Sequence[EchoTrace], title: str) -> list[Path]:
     """Write the figures, ``traces.json`` and ``report.html``; return their paths."""
+    folder = Path(folder)
     figures = {
         "drift_by_turn.png": plot_drift_by_turn(tally.by_turn()),
         "wrong_replies.png": plot_wrong_replies(tally.by_first_piece()),
@@ -103,7 +104,7 @@ def _examples(traces: Iterable[EchoTrace], count: int = 3) -> Iterator[str]:
 
 def _table(frame: pd.DataFrame, caption: str) -> str:
     rows = [
-        [f"{v:.1%}" if isinstance(v, float) else v for v in row] for row in frame.itertuples(index=False, name=None)
+        [share_text(v) if isinstance(v, float) else v for v in row] for row in frame.itertuples(index=False, name=None)
     ]
     return render.table_html([str(column) for column in frame.columns], rows, caption)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from chatlab import render
-from chatlab.echo.summary import DriftTally
+from chatlab.echo.summary import DriftTally, share_text
 from chatlab.errors import ViewError
 from chatlab.plots import plot_drift_by_turn, plot_wrong_replies
 from chatlab.results import Bundle, Result, styled
@@ -26,10 +26,12 @@ COLUMNS = frozenset(
     ("dialogue", "turn", "strategy", "effect", "effect_len", "first_piece_space", "first_echo_offset", "echo_drift")
 )
 """Those of ``measure_drift``'s table that are drawn."""
+WORST = 3
+"""Cuts that the line names."""
 
 
 class DriftExplorer(LiveView, ipywidgets.VBox, Result):  # type: ignore[misc]
-    """Controls above two figures of a drift table and one line that says how many replies are wrong.
+    """Controls above two figures of a drift table and one line that says how many replies each cut spoils.
 
     Args:
         frames: what ``measure_drift`` gave; by name, such as ``{"legacy": frame, "fixed": other}``, to compare
@@ -74,11 +76,16 @@ class DriftExplorer(LiveView, ipywidgets.VBox, Result):  # type: ignore[misc]
         return frame
 
     def summary(self) -> str:
-        """Return one line: how many replies the chosen cuts spoil."""
-        frame = self.chosen()
-        wrong = int((frame["effect"] != "exact").sum())
-        share = wrong / len(frame) if len(frame) else 0.0
-        return f"{wrong:,} of {len(frame):,} replies are wrong ({share:.1%})"
+        """Return one line: how many replies there are, and what the chosen cuts do to them."""
+        cuts = self._tally.cut_counts()
+        if len(cuts) < 2:
+            replies, wrong = (cuts[0].replies, cuts[0].wrong) if cuts else (0, 0)
+            by = f", cut by {cuts[0].strategy}" if cuts else ""
+            return f"{wrong:,} of {replies:,} replies are wrong ({wrong / max(replies, 1):.1%}){by}"
+        spoiling = self._tally.worst_first()
+        worst = ", ".join(f"{cut.strategy} ({share_text(cut.wrong_share)})" for cut in spoiling[:WORST])
+        told = f"replies are wrong after {len(spoiling)} of them, most after {worst}" if spoiling else "none is wrong"
+        return f"{self._tally.turn_count:,} replies, {len(cuts)} cuts each: {told}"
 
     def __str__(self) -> str:
         return self.summary()

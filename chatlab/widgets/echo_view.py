@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from chatlab import render
-from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy, Outcome, judge, make_case
+from chatlab.echo.cut import STRATEGIES, ChosenStrategies, CutCase, CutStrategy, Outcome, chosen_strategies, make_case
+from chatlab.echo.cutting.outcome import NOT_APPLICABLE
 from chatlab.echo.trace import EDIT_CAP, EchoTrace, trace_echo
 from chatlab.errors import PromptError
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
@@ -42,8 +43,10 @@ class Cut:
     def parts(self) -> list[render.Part]:
         """Return the true reply against the result: what the cut ate is deleted, what leaked in is inserted.
 
-        Long runs are shortened.
+        Long runs are shortened. A cut that is not applicable has no result.
         """
+        if self.outcome == NOT_APPLICABLE:
+            return []
         return render.short_parts(difference(self.reply, self.result), REPLY_CONTEXT_LEN, all_kinds=True)
 
 
@@ -53,31 +56,41 @@ class EchoView(Result):
     >>> from tokenizers import Tokenizer, decoders, models, normalizers
     >>> lower = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
     >>> lower.normalizer, lower.decoder = normalizers.Lowercase(), decoders.Fuse()
-    >>> view = EchoView.of_reply(lower, "aB", "ba")
-    >>> [(cut.strategy.name, cut.outcome.effect) for cut in view.cuts if cut.outcome.effect != "exact"]
-    [('remove_prefix', 'leaks'), ('last_marker', 'leaks')]
+    >>> view = EchoView.of_reply(lower, "aB", "ba", strategies=["prompt_chars", "remove_prefix", "last_marker"])
+    >>> [(cut.strategy.name, str(cut.outcome)) for cut in view.cuts]
+    [('prompt_chars', 'exact'), ('remove_prefix', 'leaks 2'), ('last_marker', 'not applicable')]
 
     Args:
         trace: from ``trace_echo``.
         case: one generation after that prompt, from ``make_case``; :meth:`of_reply` makes both.
+        strategies: how the reply is cut, as for :func:`chatlab.measure_drift`.
 
     Raises:
+        CutError: a strategy is unknown, or one of your own fails or gives no text.
         ViewError: ``trace`` or ``case`` is none.
     """
 
     title = "Prompt and echo"
 
-    def __init__(self, trace: EchoTrace, case: CutCase | None = None) -> None:
+    def __init__(
+        self, trace: EchoTrace, case: CutCase | None = None, *, strategies: ChosenStrategies = tuple(STRATEGIES)
+    ) -> None:
         way = "as in EchoView(trace_echo(tokenizer, prompt)) or EchoView.of_reply(tokenizer, prompt, reply)"
         check("trace", trace, EchoTrace, f"an EchoTrace, {way}")
         check("case", case, CutCase | None, "what make_case gave")
         self.trace = trace
-        self.cuts: tuple[Cut, ...] = () if case is None else tuple(_cuts(case))
+        self.cuts: tuple[Cut, ...] = () if case is None else tuple(_cuts(case, chosen_strategies(strategies)))
         """What each strategy makes of the reply, wrong ones first; empty without a reply."""
 
     @classmethod
     def of_reply(
-        cls, tokenizer: Any, prompt: str | AbstractChatPrompt, reply: str | Sequence[int], **options: Any
+        cls,
+        tokenizer: Any,
+        prompt: str | AbstractChatPrompt,
+        reply: str | Sequence[int],
+        *,
+        strategies: ChosenStrategies = tuple(STRATEGIES),
+        **options: Any,
     ) -> Self:
         """Trace a prompt and cut a reply to it.
 
@@ -86,9 +99,11 @@ class EchoView(Result):
             prompt: a text, or the history in a prompt class, whose own rule for the length of the echo then takes
                 part. A history that ends in an answer stands for the prompt that was answered.
             reply: the output ids; or a text, which is encoded by itself.
+            strategies: how the reply is cut, as for :func:`chatlab.measure_drift`.
             options: of ``trace_echo``.
 
         Raises:
+            CutError: a strategy is unknown, or one of your own fails or gives no text.
             EncodeError: the prompt is not text a tokenizer can take.
             PromptError: the history has no prompt class, and the tokenizer no chat template.
             TokenIdError: an id of ``reply`` is outside the vocabulary.
@@ -100,7 +115,8 @@ class EchoView(Result):
         output_ids = reader.encode(reply) if isinstance(reply, str) else token_ids("reply", reply, need)
         chat = _asked(prompt, reader) if isinstance(prompt, AbstractChatPrompt) else None
         trace = trace_echo(reader, chat or prompt, **options)
-        return cls(trace, make_case(reader, trace.token_ids, output_ids, prompt_text=trace.prompt, prompt=chat))
+        case = make_case(reader, trace.token_ids, output_ids, prompt_text=trace.prompt, prompt=chat)
+        return cls(trace, case, strategies=strategies)
 
     def figure(self) -> Drawing:
         """Draw the drift along the prompt, edit by edit."""
@@ -118,7 +134,7 @@ class EchoView(Result):
         return pd.DataFrame(rows, columns=["strategy", *Outcome._fields, "result"])
 
     def __str__(self) -> str:
-        lines = [f"{cut.strategy.name}: {_effect(cut)}: {render.diff_text(cut.parts())}" for cut in self.cuts]
+        lines = [f"{cut.strategy.name}: {str(cut.outcome)}: {render.diff_text(cut.parts())}" for cut in self.cuts]
         return "\n".join([str(self.trace), *lines])
 
     def body(self) -> str:
@@ -132,7 +148,7 @@ class EchoView(Result):
             rows = [
                 (
                     cut.strategy.name,
-                    _effect(cut),
+                    str(cut.outcome),
                     cut.parts(),
                     cut.strategy.description,
                 )
@@ -196,12 +212,8 @@ def _in_template(chat: EngineChat, tokenizer: Tokenizer) -> AbstractChatPrompt:
     return prompt_of_messages(chat.messages(), lambda: ChatTemplatePrompt(tokenizer.wrapped))
 
 
-def _cuts(case: CutCase) -> Iterator[Cut]:
-    for strategy in STRATEGIES.values():
-        reply = case.exact_text.strip() if strategy.strips else case.exact_text
-        result = strategy.cut(case)
-        yield Cut(strategy=strategy, reply=reply, result=result, outcome=judge(result, reply))
-
-
-def _effect(cut: Cut) -> str:
-    return "exact" if cut.outcome.effect == "exact" else f"{cut.outcome.effect} {cut.outcome.effect_len}"
+def _cuts(case: CutCase, strategies: Iterable[CutStrategy]) -> Iterator[Cut]:
+    for strategy in strategies:
+        reply, outcome = case.exact_text, strategy.outcome(case, case.exact_text)
+        result = "" if outcome == NOT_APPLICABLE else strategy.result(case)
+        yield Cut(strategy=strategy, reply=reply.strip() if strategy.strips else reply, result=result, outcome=outcome)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from chatlab.echo.cut import STRATEGIES
+from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy
 from chatlab.echo.edits import Cause
 from chatlab.echo.experiment import BATCH_LEN, concat_frames, iter_drift, measure_drift
+from chatlab.echo.summary import DriftTally
 from chatlab.embedded import dialogues_path, tokenizer_names, tokenizer_path
-from chatlab.errors import ChatlabError, DialogueError, PromptError, TemplateError
+from chatlab.errors import ChatlabError, CutError, DialogueError, PromptError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.dialogue import Dialogue, Turn, read_dialogues
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
@@ -42,7 +45,8 @@ def test_there_is_one_row_a_dialogue_turn_and_strategy(frame: pd.DataFrame, dial
     assert len(frame) == sum(len(d.turns) for d in dialogues) * len(STRATEGIES)
     assert not frame.duplicated(["dialogue", "turn", "strategy"]).any()
     assert {"label_kind", "label_language", "versions", "tokenizer"} <= set(frame.columns)
-    assert not frame.drop(columns="drift").isna().any().any()
+    assert not frame.drop(columns=["drift", "wrong"]).isna().any().any()
+    assert (frame.wrong.isna() == (frame.effect == "not_applicable")).all()
 
 
 def test_the_exact_cut_is_never_wrong(frame: pd.DataFrame) -> None:
@@ -187,7 +191,7 @@ def test_a_last_turn_without_an_answer_needs_a_model(legacy: Tokenizer) -> None:
 
 
 def test_unusable_arguments_are_typed_errors(legacy: Tokenizer, dialogues: list[Dialogue]) -> None:
-    with pytest.raises(ChatlabError, match="no cut strategy is called nope"):
+    with pytest.raises(ChatlabError, match="no cut strategy is called 'nope'"):
         measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, legacy, strategies=["nope"])
     assert set(measure_drift(dialogues[:1], ChatPromptMetaLlamaLlama2Chat, legacy, strategies="exact").strategy) == {
         "exact"
@@ -199,9 +203,153 @@ def test_unusable_arguments_are_typed_errors(legacy: Tokenizer, dialogues: list[
     with pytest.raises(ChatlabError, match="reply_start must be one of word, space, bare"):
         measure_drift(dialogues, ChatPromptMetaLlamaLlama2Chat, legacy, reply_start="zzz")  # type: ignore[arg-type]
     data = dialogues[0].to_dict()
-    for wrong, says in ([data], "from_dict"), (data, "not dict"), (None, "NoneType"), (dialogues[0], "not Dialogue"):
+    for wrong, says in (
+        ([5], "from_dict"),
+        (None, "NoneType"),
+        ([{**data, "turns": 5}], f"{dialogues[0].id}.*must be a list"),
+    ):
         with pytest.raises(DialogueError, match=says):
             measure_drift(wrong, ChatPromptMetaLlamaLlama2Chat, legacy)  # type: ignore[arg-type]
+
+
+def own(case: CutCase) -> str:
+    """Skip what the decoded prompt has."""
+    return case.text[len(case.echo) :]
+
+
+def test_ways_of_ones_own_are_measured_beside_the_known(legacy: Tokenizer, dialogues: list[Dialogue]) -> None:
+    strip = CutStrategy(name="strip", cut=lambda case: own(case).strip(), strips=True)
+    idle = CutStrategy(name="idle", cut=own, applies=lambda case: False)
+    table = measure_drift(dialogues[:20], "llama2", legacy, strategies=["exact", own, strip, idle, mine_of(1)])
+    wrong = table.groupby("strategy", observed=True).wrong
+    assert wrong.sum().to_dict() == {
+        "exact": 0,
+        "own": 0,
+        "strip": 0,
+        "idle": 0,
+        "mine": table.turn.groupby(table.strategy, observed=True).size()["own"],
+    }
+    assert wrong.count()["idle"] == 0
+    assert set(table.effect[table.strategy == "idle"]) == {"not_applicable"}
+    assert table.way.groupby(table.strategy, observed=True).first().to_dict()["own"] == "own"
+    tally = DriftTally(table)
+    assert "Your own way: mine spoils" in tally.verdict()[1]
+    assert "Not applicable: idle." in tally.verdict()[1]
+
+
+def mine_of(more: int) -> Callable[[CutCase], str]:
+    def mine(case: CutCase) -> str:
+        return "x" * more + own(case)
+
+    return mine
+
+
+def test_a_way_that_fails_is_named_with_its_error(legacy: Tokenizer, dialogues: list[Dialogue]) -> None:
+    def broken(case: CutCase) -> str:
+        return case.no_such_field  # type: ignore[attr-defined,no-any-return]
+
+    with pytest.raises(CutError, match="broken failed on a prompt that ends in .*AttributeError"):
+        measure_drift(dialogues[:2], "llama2", legacy, strategies=[broken])
+
+
+def test_plausible_calls_are_what_they_mean(legacy: Tokenizer, dialogues: list[Dialogue]) -> None:
+    few, expected = dialogues[:3], measure_drift(dialogues[:3], ChatPromptMetaLlamaLlama2Chat, legacy)
+    for given in ("llama2", "ChatPromptMetaLlamaLlama2Chat", ChatPromptMetaLlamaLlama2Chat()):
+        assert measure_drift(few, given, legacy).equals(expected)
+    assert measure_drift([dialogue.to_dict() for dialogue in few], "llama2", legacy.wrapped).equals(expected)
+    one = measure_drift(few[:1], "llama2", legacy)
+    assert measure_drift(few[0], "llama2", legacy).equals(one)
+    assert measure_drift(few[0].to_dict(), "llama2", legacy).equals(one)
+
+
+class NeedsOne(ChatPromptMetaLlamaLlama2Chat):
+    def __init__(self, system: str) -> None:
+        super().__init__()
+
+
+class Broken(ChatPromptMetaLlamaLlama2Chat):
+    def create_prompt(self, opts: object = None) -> str:
+        return {}["no such key"]
+
+
+class Silent(ChatPromptMetaLlamaLlama2Chat):
+    def get_custom_skip_echo_len(self, skip_echo_len: int) -> int:
+        return None  # type: ignore[return-value]
+
+
+def asked() -> AbstractChatPrompt:
+    prompt = ChatPromptMetaLlamaLlama2Chat()
+    prompt.add_requester_msg("Hi")
+    return prompt
+
+
+@pytest.mark.parametrize(
+    ("prompt_class", "told"),
+    [
+        ("lama", "no prompt format is called 'lama'"),
+        (asked(), "not a prompt with 1 messages: give ChatPromptMetaLlamaLlama2Chat itself"),
+        (NeedsOne, "NeedsOne\\(\\) failed: TypeError.*give lambda"),
+        (Broken, "Broken failed on dialogue '.*': KeyError"),
+        (Silent, "Silent.get_custom_skip_echo_len must return an int, characters to skip, not None"),
+        (lambda: None, "<lambda> has no"),
+        (5, "a prompt class is needed, not int"),
+    ],
+)
+def test_a_prompt_class_that_makes_no_prompt_is_told_with_the_way_out(
+    prompt_class: Any, told: str, legacy: Tokenizer, dialogues: list[Dialogue]
+) -> None:
+    with pytest.raises(PromptError, match=told):
+        measure_drift(dialogues[:1], prompt_class, legacy)
+
+
+class Answering:
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def reply_ids(self, prompt_ids: Sequence[int]) -> list[int]:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("replies", "told"),
+    [
+        (Answering(None), "Answering.reply_ids gives no list of token ids"),
+        (Answering("text"), "Answering.reply_ids gives no list of token ids"),
+        (Answering([1.5]), "Answering.reply_ids gives no list of token ids"),
+        (Answering(RuntimeError("out of memory")), "Answering.reply_ids failed: RuntimeError: out of memory"),
+        (Answering([10**9]), "no token id 1000000000"),
+        (Answering, "replies are"),
+        (lambda dialogue: 5, "replies gives a model with reply_ids.* or None, not 5"),
+        (lambda dialogue: dialogue.nothing, "replies failed on dialogue .*AttributeError"),
+    ],
+)
+def test_a_model_that_gives_no_ids_is_told(
+    replies: Any, told: str, legacy: Tokenizer, dialogues: list[Dialogue]
+) -> None:
+    with pytest.raises(ChatlabError, match=told):
+        measure_drift(dialogues[:1], "llama2", legacy, replies=replies)
+
+
+def test_ids_of_other_libraries_are_ids(legacy: Tokenizer, dialogues: list[Dialogue]) -> None:
+    ids = legacy.encode("Yes")
+    tables = [
+        measure_drift(dialogues[:1], "llama2", legacy, replies=Answering(answer)) for answer in (ids, np.array(ids))
+    ]
+    assert tables[0].equals(tables[1])
+
+
+def test_where_a_way_is_not_applicable_nothing_is_counted(dialogues: list[Dialogue]) -> None:
+    table = measure_drift(dialogues[:10], "llama2", tokenizer_path("wordpiece"), strategies=["last_marker", "exact"])
+    marker = table[table.strategy == "last_marker"]
+    assert set(marker.effect) == {"not_applicable"}
+    assert marker.wrong.isna().all()
+    assert marker.drift.isna().all()
+    assert not table.wrong[table.strategy == "exact"].isna().any()
+    cuts = DriftTally(table).by_strategy().set_index("strategy")
+    assert cuts.loc["last_marker", ["replies", "wrong", "not_applicable"]].tolist() == [0, 0, len(marker)]
+    assert "Not applicable: last_marker." in DriftTally(table).verdict()[1]
 
 
 def test_a_path_of_dialogues_is_read(legacy: Tokenizer, dialogues: list[Dialogue], tmp_path: Path) -> None:

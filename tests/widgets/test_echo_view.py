@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chatlab import ChatPanel, ChatPromptMetaLlamaLlama2Chat, load_tokenizer, trace_echo
-from chatlab.echo.cut import STRATEGIES
+from chatlab.echo.cut import STRATEGIES, CutCase
 from chatlab.echo.replies import Continuations
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import PromptError
@@ -150,3 +150,26 @@ def test_a_chat_in_the_engines_own_format_is_traced_in_the_tokenizers_template()
     assert EchoView.of_reply(tokenizer, chat.prompt, "No.").trace.prompt == "<s>[INST] Is it? [/INST] "
     with pytest.raises(PromptError, match="has no chat template: give a prompt class, or the tokenizer"):
         EchoView.of_reply(CodePointTokenizer(), chat.prompt, "No.")
+
+
+def test_ones_own_way_of_cutting_is_drawn_beside_the_known(view: EchoView) -> None:
+    def mine(case: CutCase) -> str:
+        """Take all."""
+        return case.text
+
+    own = EchoView.of_reply(
+        load_tokenizer(tokenizer_path("byte-bpe")), "a", "b", strategies=["exact", mine, "last_marker"]
+    )
+    assert [(cut.strategy.name, str(cut.outcome)) for cut in own.cuts] == [
+        ("exact", "exact"),
+        ("mine", "leaks 1"),
+        ("last_marker", "exact"),
+    ]
+    assert "Take all." in own.html()
+
+
+def test_a_cut_that_is_not_applicable_is_said_to_be_and_shows_no_reply(view: EchoView) -> None:
+    idle = next(cut for cut in view.cuts if cut.strategy.name == "fastchat_chatglm")
+    assert (str(idle.outcome), idle.parts(), idle.result) == ("not applicable", [], "")
+    assert "fastchat_chatglm: not applicable" in str(view)
+    assert view.cuts_frame().set_index("strategy").effect["fastchat_chatglm"] == "not_applicable"

@@ -104,6 +104,24 @@ def test_the_explorer_stands_in_a_saved_notebook(frames: dict[str, pd.DataFrame]
     assert "replies are wrong" in bundle["text/plain"]
 
 
+def test_the_headline_counts_replies_and_not_rows(frames: dict[str, pd.DataFrame]) -> None:
+    frame = frames["llama2-style/legacy"]
+    replies, cuts = len(frame.drop_duplicates(["dialogue", "turn"])), frame["strategy"].nunique()
+    explorer = DriftExplorer(frame)
+    assert explorer.summary().startswith(f"{replies:,} replies, {cuts} cuts each: replies are wrong after ")
+    assert "most after prompt_chars (100.0%), " in explorer.summary()
+    explorer.strategy.value = "output_ids_alone"
+    wrong = int(frame.wrong[frame.strategy == "output_ids_alone"].sum())
+    assert (
+        explorer.summary() == f"{wrong} of {replies} replies are wrong ({wrong / replies:.1%}), cut by output_ids_alone"
+    )
+    explorer.strategy.value = "fastchat_chatglm"
+    assert explorer.summary() == "0 of 0 replies are wrong (0.0%), cut by fastchat_chatglm"
+    explorer.strategy.value, explorer.turn.value = "all", "1"
+    first = frame[frame.turn == 1]
+    assert explorer.summary().startswith(f"{len(first) // cuts} replies, ")
+
+
 def test_a_choice_without_rows_is_an_empty_figure(frames: dict[str, pd.DataFrame]) -> None:
     explorer = DriftExplorer({"few": frames["llama2-style/legacy"].head(1)})
     explorer.first_piece.value = "no space" if explorer.chosen()["first_piece_space"].all() else "space"
