@@ -123,6 +123,53 @@ def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
     assert "3 dialogues were left out" in go_on.stderr
 
 
+OWN = """
+from chatlab import ChatPromptMetaLlamaLlama2Chat
+from chatlab.prompts.base import AbstractChatPrompt
+
+class Mine(ChatPromptMetaLlamaLlama2Chat):
+    pass
+
+class Leaving(AbstractChatPrompt):
+    def create_prompt(self, opts=None):
+        raise SystemExit(0)
+
+def cut(case):
+    return case.text[len(case.echo):]
+"""
+
+
+def test_drift_measures_ones_own_class_and_cut_from_a_file(few: Path, tmp_path: Path) -> None:
+    path = tmp_path / "own_code_of_a_user.py"
+    path.write_text(OWN, encoding="utf-8")
+    own = ("--prompt", f"{path}:Mine", "--strategy", f"{path}:cut", "--strategy", "last_marker")
+    run = chatlab("drift", LEGACY, *own, "--dialogues", str(few), "--trace", "0")
+    assert run.exit_code == 1, run.stderr
+    assert [line.split()[1] for line in run.stdout.splitlines() if line.startswith("\u2502")] == ["cut", "last_marker"]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, SystemExit(1), SystemExit(0), BrokenPipeError(32, "Broken pipe"), KeyError("x")]
+)
+@pytest.mark.parametrize("command", [("drift", NON_LEGACY), ("trace", NON_LEGACY, "x")])
+def test_a_run_that_breaks_off_leaves_with_no_code_of_a_verdict(
+    command: tuple[str, ...], error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python leaves an error with 1, click an interrupt with 1, rich a reader that went away with 1: 1 means a drift."""
+
+    def break_off(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"chatlab.cli.{command[0]}.load", break_off)
+    assert chatlab(*command).exit_code == 2
+
+
+def test_a_class_that_leaves_the_program_is_no_verdict(few: Path, tmp_path: Path) -> None:
+    path = tmp_path / "another_code_of_a_user.py"
+    path.write_text(OWN, encoding="utf-8")
+    assert chatlab("drift", LEGACY, "--prompt", f"{path}:Leaving", "--dialogues", str(few)).exit_code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -130,6 +177,11 @@ def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
         (["drift", "some-owner/some-model"], "cannot be reached"),
         (["drift", "owner/name", "--revision", "../../x"], "is no revision"),
         (["drift", LEGACY, "--prompt", "nothing"], "no prompt format is called"),
+        (["drift", LEGACY, "--prompt", "./no-such-file.py:Class"], "there is no file no-such-file.py"),
+        (["drift", LEGACY, "--prompt", ":Class"], "names no class or function: write module:Name"),
+        (["drift", LEGACY, "--prompt", ".relative:Class"], "did not import"),
+        (["drift", LEGACY, "--strategy", "nothing"], "no cut strategy is called 'nothing'"),
+        (["drift", LEGACY, "--strategy", "chatlab.errors:Missing"], "did not import"),
         (["drift", LEGACY, "--prompt", "chatlab.errors:Missing"], "did not import"),
         (["drift", LEGACY, "--prompt", "chatlab.prompts.base:AbstractChatPrompt"], "create_prompt"),
         (["drift", LEGACY, "--dialogues", "no-such-file.jsonl"], "no-such-file.jsonl"),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -30,13 +27,14 @@ from chatlab.cli.shell import (
     errors,
     load,
     progress_bar,
-    typed_errors,
 )
 from chatlab.cli.trace import diff_of
+from chatlab.cli.verdict import verdict
 from chatlab.errors import ChatlabError, DialogueError, PromptError
 from chatlab.render import diff_text
 
 if TYPE_CHECKING:
+    from chatlab.echo.cut import CutStrategy
     from chatlab.echo.summary import DriftTally
     from chatlab.echo.trace import EchoTrace
     from chatlab.prompts.base import AbstractChatPrompt
@@ -55,8 +53,17 @@ def drift(
     loader: LoaderOption = "auto",
     legacy: Legacy = None,
     prompt: Annotated[
-        str, typer.Option(help="a prompt format such as llama2, chatml, mistral-v3, or your own module:Class")
+        str,
+        typer.Option(
+            help="a prompt format such as llama2, chatml, mistral-v3, or your own module:Class or file.py:Class"
+        ),
     ] = "llama2",
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="a way of cutting, or your own module:function or file.py:function; repeat it; default: all known"
+        ),
+    ] = None,
     dialogues: Annotated[Path | None, typer.Option(help="JSON lines of dialogues; default: embedded")] = None,
     replies: Annotated[
         str, typer.Option(help="dataset, model (embedded, for the dialogues it was taught), or a model folder")
@@ -81,7 +88,7 @@ def drift(
     from chatlab.echo.summary import DriftTally
     from chatlab.embedded import dialogues_path, tokenizer_path
 
-    with typed_errors():
+    with verdict():
         made = out if out is not None and not out.exists() else None
         folder = _prepared(out)
         reader = load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
@@ -89,7 +96,9 @@ def drift(
             path = dialogues or dialogues_path()
             same = _against_template(reader, _prompt_class(prompt), path, folder, skip_bad, not trust_template)
             raise typer.Exit(EXACT if same else DRIFT)
-        study = _Study(reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, skip_bad)
+        study = _Study(
+            reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, _strategies(strategy), skip_bad
+        )
         tally = DriftTally()
         traces: list[EchoTrace] = []
         interrupted = study.run(folder, tally, traces, trace)
@@ -110,14 +119,23 @@ def drift(
         if interrupted:
             errors.print("[yellow]interrupted: this is what was measured so far[/]")
             raise typer.Exit(ERROR)
-    raise typer.Exit(EXACT if tally.is_exact else DRIFT)
+        raise typer.Exit(EXACT if tally.is_exact else DRIFT)
 
 
 class _Study:
     """One run of the experiment from files to tally, with progress."""
 
-    def __init__(self, tokenizer: Tokenizer, prompt_class: Any, dialogues: Path, replies: str, skip_bad: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt_class: Any,
+        dialogues: Path,
+        replies: str,
+        strategies: list[CutStrategy],
+        skip_bad: bool,
+    ) -> None:
         self.bad: list[ChatlabError] = []
+        self._strategies = strategies
         self._tokenizer, self._prompt_class, self._path = tokenizer, prompt_class, dialogues
         self._skip_bad = skip_bad
         self._on_bad = self.bad.append if skip_bad else None
@@ -140,7 +158,13 @@ class _Study:
             seen = self._counted(ctrl_c, progress, task)
             try:
                 for frame in iter_drift(
-                    seen, self._prompt_class, self._tokenizer, replies=self._replies, labels=labels, on_bad=self._on_bad
+                    seen,
+                    self._prompt_class,
+                    self._tokenizer,
+                    replies=self._replies,
+                    strategies=self._strategies,
+                    labels=labels,
+                    on_bad=self._on_bad,
                 ):
                     tally.add(frame)
                     if rows is not None:
@@ -216,18 +240,19 @@ def _prepared(out: Path | None) -> Path | None:
 
 
 def _prompt_class(name: str) -> Callable[[], AbstractChatPrompt]:
-    """Return the prompt class of a format's name, or the user's own as ``module:Class``."""
-    from chatlab.prompts.formats.registry import prompt_class
+    """Return the prompt class of a format's name, or the user's own."""
+    from chatlab.cli.own_code import imported
+    from chatlab.echo.experiment import prompt_class_of
 
-    module, colon, class_name = name.partition(":")
-    if not colon:
-        return prompt_class(name)
-    sys.path.insert(0, os.getcwd())
-    try:
-        found: type[AbstractChatPrompt] = getattr(importlib.import_module(module), class_name)
-    except (ImportError, AttributeError) as error:
-        raise PromptError(f"{name} did not import: {error}") from error
-    return found
+    return prompt_class_of(imported(name) if ":" in name else name)
+
+
+def _strategies(names: list[str] | None) -> list[CutStrategy]:
+    """Return the known ways of cutting by name, and the user's own."""
+    from chatlab.cli.own_code import imported
+    from chatlab.echo.cut import STRATEGIES, chosen_strategies
+
+    return chosen_strategies([imported(name) if ":" in name else name for name in names or STRATEGIES])
 
 
 def _replies(replies: str) -> Any:
@@ -287,19 +312,17 @@ def _tell_left_out(bad: list[ChatlabError]) -> None:
 
 
 def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None:
+    from chatlab.echo.summary import share_text
+
     versions = ", ".join(f"{name} {number}" for name, number in sorted(reader.versions.items()))
     table = Table(title=f"Replies after each way of cutting ({escape(reader.name)}, {versions})", title_justify="left")
-    for column, justify in (
-        ("strategy", "left"),
-        ("replies", "right"),
-        ("wrong", "right"),
-        ("share", "right"),
-        ("mostly", "left"),
-    ):
+    columns = ("strategy", "replies", "wrong", "share", "mostly", "not applicable")
+    for column, justify in zip(columns, ("left", "right", "right", "right", "left", "right"), strict=True):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]  # rich's JustifyMethod is a Literal
-    for name, total, wrong, share, mostly in tally.by_strategy().itertuples(index=False, name=None):
-        colour = "red" if wrong else "green"
-        table.add_row(name, f"{total:,}", f"[{colour}]{wrong:,}[/]", f"{share:.1%}", mostly)
+    for cut in tally.cut_counts():
+        colour = "red" if cut.wrong else "green"
+        counts = f"{cut.replies:,}", f"[{colour}]{cut.wrong:,}[/]", share_text(cut.wrong_share), cut.mostly
+        table.add_row(escape(cut.strategy), *counts, f"{cut.not_applicable:,}" if cut.not_applicable else "")
     console.print(table)
     causes = Table(title=f"Why the echo differs ({tally.traced_count} prompts explained)", title_justify="left")
     for column in ("cause", "edits", "what to do"):

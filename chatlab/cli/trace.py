@@ -20,8 +20,8 @@ from chatlab.cli.shell import (
     console,
     errors,
     load,
-    typed_errors,
 )
+from chatlab.cli.verdict import verdict
 from chatlab.render import diff_text, visible
 
 if TYPE_CHECKING:
@@ -43,14 +43,14 @@ def trace(
     """Show one prompt against its echo: every edit with its token, cause, proof and cure."""
     from chatlab.echo.trace import trace_echo
 
-    with typed_errors():
+    with verdict():
         prompt = _standard_input() if text == "-" else text
         reader = load(tokenizer, revision, loader, legacy)
         result = trace_echo(
             reader, prompt, add_special_tokens=add_special_tokens, skip_special_tokens=not keep_special_tokens
         )
         _show_trace(result)
-    raise typer.Exit(DRIFT if result.surprises else EXACT)
+        raise typer.Exit(DRIFT if result.surprises else EXACT)
 
 
 def _standard_input() -> str:
