@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 # A module may import modules of a lower level, and modules of its own room.
 LEVELS = [
     {"errors"},
-    {"embedded", "files", "lexicon", "place", "plain", "plots", "render", "severity"},
+    {"embedded", "files", "folder", "lexicon", "place", "plain", "plots", "render", "severity"},
     {"progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},
@@ -50,6 +50,9 @@ OWNERS = {
     "matplotlib": {"plots"},
     "sentencepiece": {"tokenizers", "snapshots.recorder"},  # the recorder stands alone, under any library version
     "typer": {"cli"},
+    "xllamacpp": {"tokenizers.gguf.llama_cpp"},
+    "mistral_common": {"tokenizers.bytewise.tekken"},
+    "tiktoken": {"tokenizers.bytewise.tiktoken_file"},
 }
 
 

@@ -32,6 +32,7 @@ from chatlab.cli.trace import diff_of
 from chatlab.cli.verdict import verdict
 from chatlab.errors import ChatlabError, DialogueError, PromptError
 from chatlab.render import diff_text
+from chatlab.tokenizers.loaders import Loader
 
 if TYPE_CHECKING:
     from chatlab.echo.cut import CutStrategy
@@ -50,7 +51,7 @@ def drift(
         str | None, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id; default: embedded")
     ] = None,
     revision: Revision = None,
-    loader: LoaderOption = "auto",
+    loader: LoaderOption = Loader.AUTO,
     legacy: Legacy = None,
     prompt: Annotated[
         str,

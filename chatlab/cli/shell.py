@@ -8,7 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import typer
 from rich.console import Console
@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from chatlab.errors import ChatlabError
 from chatlab.tokenizers.interface import Tokenizer
+from chatlab.tokenizers.loaders import Loader
 
 EXACT, DRIFT, ERROR = 0, 1, 2
 """Exit codes of ``drift`` and ``trace``."""
@@ -76,7 +77,6 @@ app = typer.Typer(
 console = Console()
 errors = Console(stderr=True)
 
-Loader = Literal["auto", "transformers", "tokenizers", "sentencepiece"]
 Source = Annotated[str, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id")]
 Revision = Annotated[str | None, typer.Option(help="commit, tag or branch of a hub id")]
 LoaderOption = Annotated[Loader, typer.Option(help="which library reads the tokenizer")]

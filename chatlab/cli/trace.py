@@ -23,6 +23,7 @@ from chatlab.cli.shell import (
 )
 from chatlab.cli.verdict import verdict
 from chatlab.render import diff_text, visible
+from chatlab.tokenizers.loaders import Loader
 
 if TYPE_CHECKING:
     from chatlab.echo.trace import EchoTrace
@@ -33,7 +34,7 @@ def trace(
     tokenizer: Source,
     text: Annotated[str, typer.Argument(help="the prompt, or - to read it from standard input")] = "-",
     revision: Revision = None,
-    loader: LoaderOption = "auto",
+    loader: LoaderOption = Loader.AUTO,
     legacy: Legacy = None,
     add_special_tokens: Annotated[bool, typer.Option("--add-special-tokens", help="encode with BOS and EOS")] = False,
     keep_special_tokens: Annotated[

@@ -25,7 +25,7 @@ from chatlab.snapshots.arguments import place, switches, texts
 from chatlab.snapshots.recorder import file_tokens, injected_token
 from chatlab.snapshots.snapshot import Snapshot, require_loading, take
 from chatlab.snapshots.views import Record, loader_view
-from chatlab.tokenizers.load import chosen_by_name
+from chatlab.tokenizers.readers import chosen_by_name
 from chatlab.tokenizers.source import Source, resolve
 
 ALSO = 32

@@ -50,6 +50,7 @@ FILE_PATTERNS = (
     "vocab.txt",
     "merges.txt",
     "*.model",
+    "*.model.v*",
     "tekken.json",
     "*.tiktoken",
     "*.py",

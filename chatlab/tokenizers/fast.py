@@ -14,10 +14,10 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
-from chatlab.errors import DecodeError, TokenIdError
+from chatlab.errors import DecodeError, EncodeError, TokenIdError
 from chatlab.tokenizers.changes import CHANGES, Json, steps
 from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
-from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
+from chatlab.tokenizers.interface import Encoding, Tokenizer, is_panic, refuse_lone_surrogates
 
 CleanUp = Callable[[str], str]
 OwnDecode = Callable[..., str]
@@ -136,9 +136,8 @@ class FastTokenizer(Tokenizer):
         """Return the ids of each text, in one call into Rust."""
         try:
             encodings = self.rust.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
-        except (TypeError, UnicodeEncodeError):
-            for text in texts:
-                refuse_lone_surrogates(text)
+        except BaseException as error:
+            self._refuse_text(error, texts)
             raise
         return [encoding.ids for encoding in encodings]
 
@@ -229,8 +228,8 @@ class FastTokenizer(Tokenizer):
     def _encode(self, text: str, add_special_tokens: bool) -> Any:
         try:
             return self.rust.encode(text, add_special_tokens=add_special_tokens)
-        except (TypeError, UnicodeEncodeError):
-            refuse_lone_surrogates(text)
+        except BaseException as error:
+            self._refuse_text(error, [text])
             raise
 
     def _decode(self, token_ids: Sequence[int], skip_special_tokens: bool) -> str:
@@ -246,9 +245,22 @@ class FastTokenizer(Tokenizer):
             raise
         return text
 
+    def _refuse_text(self, error: BaseException, texts: Sequence[str]) -> None:
+        """Raise what a text, or the pipeline's way with it, is to blame for as a typed error."""
+        if not (is_panic(error) or isinstance(error, Exception)):
+            return
+        for text in texts:
+            if not isinstance(text, str):
+                raise EncodeError(f"the text is {text!r:.80}: give a string") from error
+            refuse_lone_surrogates(text)
+        raise EncodeError(
+            f"the pipeline of {self.name} fails on this text ({error}): a pattern of its normalizer or pre-tokenizer "
+            "may cost more than is allowed; change it in its tokenizer.json, or shorten the text"
+        ) from error
+
     def _refuse_panic(self, error: BaseException) -> None:
         """Raise a panic of Rust, which is no ``Exception`` and would pass every handler, as a typed error."""
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):
             return
         decoder = self.state["decoder"] or {"type": "none"}
         kinds = [part["type"] for part in decoder.get("decoders", [decoder])]

@@ -41,7 +41,7 @@ class Tokenizer(ABC):
     name: str
     """Where it came from: a hub id, a folder name, a class name."""
     loader: str
-    """Which library reads it: ``transformers``, ``tokenizers``, ``sentencepiece`` or ``slow``."""
+    """Which library reads it: a word of :class:`chatlab.tokenizers.loaders.Loader`."""
     source: Source | None = None
     """The files and the commit it was loaded from, where :func:`chatlab.load_tokenizer` made it."""
     wrapped: Any = None
@@ -132,6 +132,11 @@ class Tokenizer(ABC):
     def special_pattern(self) -> re.Pattern[str]:
         """Matches the longest control token at a place, as tokenizers read them."""
         return lexicon_pattern(self.special_strs)
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether this is a panic of Rust, which is no ``Exception`` and passes every handler."""
+    return type(error).__name__ == "PanicException"
 
 
 def refuse_lone_surrogates(text: str) -> None:

@@ -168,12 +168,18 @@ def _latin_bytes(piece: str) -> bytes | None:
 
 def _with_flags(slow: Any, flags: Mapping[str, Any]) -> Any:
     """Return a copy of a tokenizer whose added tokens all have ``flags``, or ``None`` where they have them already."""
-    tokens = slow.added_tokens_decoder
+    tokens = _added_tokens(slow)
     if all(getattr(token, flag) == value for token in tokens.values() for flag, value in flags.items()):
         return None
     changed = copy.copy(slow)
     changed._added_tokens_decoder = {i: _flagged(token, flags) for i, token in tokens.items()}
     return changed
+
+
+def _added_tokens(slow: Any) -> Mapping[int, AddedToken]:
+    """Return the added tokens by id; a back end without any, as mistral-common's, has a method that refuses."""
+    tokens = slow.added_tokens_decoder
+    return tokens if isinstance(tokens, Mapping) else {}
 
 
 def _flagged(token: AddedToken, flags: Mapping[str, Any]) -> AddedToken:

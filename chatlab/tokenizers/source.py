@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from chatlab.errors import RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.folder import check_folder, read_json, require_plain
 from chatlab.tokenizers import git, hub
 from chatlab.tokenizers.cache import cache_folder
 
@@ -28,6 +28,7 @@ FILE_PATTERNS = (
     "vocab.txt",
     "merges.txt",
     "*.model",
+    "*.model.v*",
     "tekken.json",
     "*.tiktoken",
     "*.py",
@@ -37,7 +38,7 @@ FILE_PATTERNS = (
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _REVISION = re.compile(r"\w[\w./+-]{0,254}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_SINGLE_FILES = {".json": "tokenizer.json", ".model": "tokenizer.model", ".gguf": "model.gguf"}
+_VERSIONED_MODEL = re.compile(r".+\.model(\.v\w+)?")
 
 
 class UnpinnedWarning(UserWarning):
@@ -113,7 +114,7 @@ def resolve(
         raise RevisionError(f"{revision!r} is no revision: give a 40-character commit, a tag or a branch")
     if path is not None:
         return _git(path, revision) if revision is not None else _local(path)
-    if not _HUB_ID.fullmatch(text) or Path(text).suffix in _SINGLE_FILES:
+    if not _HUB_ID.fullmatch(text) or _counted_alone(Path(text)):
         raise SourceNotFound(
             f"no tokenizer at {text}: give a folder, a tokenizer.json, a tokenizer.model, a .gguf file or a hub id"
         )
@@ -153,18 +154,35 @@ def _local(path: Path) -> Source:
     if path.is_dir():
         if not any(is_tokenizer_file(p.relative_to(path).as_posix()) or p.suffix == ".gguf" for p in path.iterdir()):
             raise SourceNotFound(f"no tokenizer file in {path}: expected tokenizer.json, tokenizer.model or the like")
+        check_folder(path, is_tokenizer_file)
         return Source(
             kind="folder", name=short_path(path), folder=path, place=path, warnings=tuple(file_warnings(path))
         )
-    if path.suffix not in _SINGLE_FILES:
-        raise SourceNotFound(f"{path.name} is no tokenizer: give a .json, .model or .gguf file, or its folder")
+    alone = _counted_alone(path)
+    if alone is None:
+        raise SourceNotFound(
+            f"{path.name} is no tokenizer: give a .json, .model, .tiktoken or .gguf file, or its folder"
+        )
+    is_gguf = path.suffix == ".gguf"
+    require_plain(path, **({"limit": None} if is_gguf else {}))
     # A single file counts alone, so it moves to a folder of its own; a link, because a .gguf is big.
     folder = cache_folder("files", hub.digest(str(path.resolve())))
     folder.mkdir(parents=True, exist_ok=True)
-    link = folder / _SINGLE_FILES[path.suffix]
+    link = folder / alone
     if not link.is_symlink():
         link.symlink_to(path.resolve())
-    return Source(kind="gguf" if path.suffix == ".gguf" else "file", name=short_path(path), folder=folder, place=path)
+    return Source(kind="gguf" if is_gguf else "file", name=short_path(path), folder=folder, place=path)
+
+
+def _counted_alone(path: Path) -> str | None:
+    """Return the name under which a file makes a tokenizer by itself, or ``None`` for one that does not."""
+    if path.suffix == ".json":
+        return "tekken.json" if "tekken" in path.name else "tokenizer.json"
+    if path.suffix == ".gguf":
+        return "model.gguf"
+    if path.suffix == ".tiktoken":
+        return path.name  # its name says how text is cut
+    return "tokenizer.model" if _VERSIONED_MODEL.fullmatch(path.name) else None
 
 
 def _git(path: Path, revision: str) -> Source:
@@ -189,6 +207,7 @@ def _hub(repo_id: str, revision: str | None, *, offline: bool, endpoint: str | N
     requested = revision or "main"
     commit = requested if _COMMIT.fullmatch(requested) else access.commit(requested)
     folder, whole = access.download(commit, is_tokenizer_file)
+    check_folder(folder, is_tokenizer_file)
     notes = [] if requested == commit else [moving(repo_id, requested, commit)]
     if not whole:
         notes.append(
@@ -216,6 +235,11 @@ def file_warnings(folder: Path) -> list[str]:
     notes = []
     if not (folder / "config.json").is_file():
         notes.append("there is no config.json: transformers chooses the tokenizer class by its model_type")
+    for file in sorted(folder.glob("*.tiktoken")):
+        if not (folder / "tokenizer.json").is_file():
+            notes.append(
+                f"{file.name} holds ranks alone: how text is cut, and the control tokens, are taken from its name"
+            )
     for repository in foreign_code(folder):
         notes.append(
             f"its code lies in another repository, {repository}: this revision does not pin it; give code_revision"
@@ -225,15 +249,21 @@ def file_warnings(folder: Path) -> list[str]:
 
 def foreign_code(folder: Path) -> list[str]:
     """Return the other repositories that ``auto_map`` takes code from; ``revision`` does not reach them."""
-    found = set()
+    named = [reference for references in code_references(folder).values() for reference in references]
+    return sorted({reference.split("--")[0] for reference in named if "--" in reference})
+
+
+def code_references(folder: Path) -> dict[str, list[str]]:
+    """Return the classes that the files of a folder name as code to be run, by the file that names them."""
+    found = {}
     for name in ("tokenizer_config.json", "config.json"):
         try:
-            auto_map = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map")
-        except (OSError, ValueError, AttributeError):
+            auto_map = read_json(folder / name).get("auto_map")
+        except (TokenizerLoadError, AttributeError):  # whoever loads the file tells what is wrong with it
             continue
-        values = auto_map.values() if isinstance(auto_map, Mapping) else auto_map or []
-        for value in values:
-            for reference in value if isinstance(value, list) else [value]:
-                if isinstance(reference, str) and "--" in reference:
-                    found.add(reference.split("--")[0])
-    return sorted(found)
+        values = [*auto_map.values()] if isinstance(auto_map, Mapping) else [auto_map]
+        flat = [one for value in values for one in (value if isinstance(value, list) else [value])]
+        references = [one for one in flat if isinstance(one, str)]
+        if references:
+            found[name] = references
+    return found

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import sentencepiece
 from huggingface_hub import constants
 from huggingface_hub.utils import disable_progress_bars
+from sentencepiece import SentencePieceProcessor
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
@@ -26,7 +25,9 @@ from chatlab.snapshots.snapshot import snapshot
 from chatlab.testing import Fault, LocalHub
 from chatlab.tokenizers.load import load_tokenizer
 from chatlab.tokenizers.source import UnpinnedWarning, file_warnings, is_tokenizer_file, resolve
+from tests.tokenizers.samples import gguf_fields, write_gguf
 
+MODEL = str(tokenizer_path("llama2-style/legacy") / "tokenizer.model")
 REPO = "org/tiny"
 BEFORE, AFTER = (tokenizer_path(f"phi3-style/{name}") for name in ("before", "after"))
 
@@ -382,11 +383,11 @@ def test_load_tokenizer_loads_the_files_of_the_commit(as_the_hub, story):
 
 def test_a_class_that_transformers_chooses_by_the_name_is_kept(as_the_hub, monkeypatch):
     """AutoTokenizer looks at the hub id; loaded from a folder alone the tokenizer would be of another class."""
-    from chatlab.tokenizers import load
+    from chatlab.tokenizers import readers
 
-    classes, real = [], load._of_transformers
+    classes, real = [], readers.of_transformers
     monkeypatch.setattr(
-        load, "_of_transformers", lambda t, name=None: classes.append(type(t).__name__) or real(t, name)
+        readers, "of_transformers", lambda t, name=None: classes.append(type(t).__name__) or real(t, name)
     )
     name, folder = "deepseek-ai/deepseek-coder-tiny", tokenizer_path("llama2-style/legacy")
     commit = as_the_hub.commit(name, files_of(folder), "named")
@@ -465,73 +466,16 @@ for revision in sys.argv[1:]:
 # -- GGUF ----------------------------------------------------------------------------------------------------
 
 
-def write_gguf(path: Path, values: dict[str, object]) -> None:
-    """Write a GGUF file that holds metadata and no tensor (github.com/ggml-org/ggml, docs/gguf.md)."""
-
-    def text(value: str) -> bytes:
-        data = value.encode()
-        return struct.pack("<Q", len(data)) + data
-
-    def one(value: object) -> tuple[int, bytes]:
-        if isinstance(value, bool):
-            return 7, struct.pack("<?", value)
-        if isinstance(value, int):
-            return 4, struct.pack("<I", value)
-        if isinstance(value, float):
-            return 6, struct.pack("<f", value)
-        if isinstance(value, str):
-            return 8, text(value)
-        kinds = [one(item) for item in value]
-        return 9, struct.pack("<IQ", kinds[0][0], len(kinds)) + b"".join(data for _, data in kinds)
-
-    body = b"".join(text(key) + struct.pack("<I", one(value)[0]) + one(value)[1] for key, value in values.items())
-    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, len(values)) + body)
-
-
 @pytest.fixture
 def gguf(tmp_path):
-    model = sentencepiece.SentencePieceProcessor(
-        model_file=str(tokenizer_path("llama2-style/legacy") / "tokenizer.model")
-    )
-    ids = range(model.vocab_size())
-    kinds = [2 if model.is_unknown(i) else 3 if model.is_control(i) else 6 if model.is_byte(i) else 1 for i in ids]
-    shape = {
-        "context_length": 64,
-        "embedding_length": 8,
-        "block_count": 1,
-        "feed_forward_length": 8,
-        "attention.head_count": 2,
-    }
-    path = tmp_path / "tiny.gguf"
-    write_gguf(
-        path,
-        {
-            "general.architecture": "llama",
-            "general.name": "tiny",
-            **{f"llama.{key}": value for key, value in shape.items()},
-            "llama.attention.head_count_kv": 2,
-            "llama.rope.dimension_count": 4,
-            "llama.attention.layer_norm_rms_epsilon": 1e-5,
-            "llama.vocab_size": model.vocab_size(),
-            "tokenizer.ggml.model": "llama",
-            "tokenizer.ggml.tokens": [model.id_to_piece(i) for i in ids],
-            "tokenizer.ggml.scores": [float(model.get_score(i)) for i in ids],
-            "tokenizer.ggml.token_type": kinds,
-            "tokenizer.ggml.bos_token_id": 1,
-            "tokenizer.ggml.eos_token_id": 2,
-            "tokenizer.ggml.unknown_token_id": 0,
-        },
-    )
-    return path
+    return write_gguf(tmp_path / "tiny.gguf", gguf_fields(SentencePieceProcessor(model_file=MODEL)))
 
 
 def test_the_vocabulary_of_a_gguf_file_is_read(gguf):
     tokenizer = load_tokenizer(gguf)
     assert tokenizer.source.kind == "gguf"
     text = "Hello there, x = [1, 2]"
-    reference = sentencepiece.SentencePieceProcessor(
-        model_file=str(tokenizer_path("llama2-style/legacy") / "tokenizer.model")
-    )
+    reference = SentencePieceProcessor(model_file=MODEL)
     assert tokenizer.encode_spans(text).token_ids == reference.encode(text)
     assert tokenizer.decode(tokenizer.encode_spans(text).token_ids) == text
 
