@@ -85,6 +85,7 @@ def test_llama_cpps_own_goldens_come_out(name: str, loader: Loader, real: Path) 
 
 
 @given(text=chat_texts("<s>", "</s>", "<unk>", "[INST]", " [/INST] "))
+@settings(max_examples=100)
 def test_a_sentencepiece_vocabulary_is_read_as_its_model_file_is(text: str, reader: Tokenizer) -> None:
     """Every segment gets the dummy prefix: SentencePiece, llama.cpp and the folder agree, so the GGUF does too."""
     folder = load_tokenizer(MODEL, loader="sentencepiece")
@@ -157,12 +158,12 @@ def test_an_unknown_way_of_cutting_is_said_and_the_other_reader_named(tmp_path: 
 def test_control_tokens_outside_the_byte_alphabet_are_control_tokens(tmp_path: Path) -> None:
     """DeepSeek's ``<\uff5cUser\uff5c>`` is written in letters that stand for no byte."""
     fields = byte_level_fields()
-    fields["tokenizer.ggml.tokens"][-1] = "<\uff5cUser\uff5c>"
+    control = fields["tokenizer.ggml.token_type"].index(3)
+    fields["tokenizer.ggml.tokens"][control] = "<\uff5cUser\uff5c>"
     file = write_gguf(tmp_path / "x.gguf", fields)
     own, program = (load_tokenizer(file, loader=loader) for loader in READERS)
-    last = len(fields["tokenizer.ggml.tokens"]) - 1
     assert own.encode("a<\uff5cUser\uff5c>b") == program.encode("a<\uff5cUser\uff5c>b")
-    assert last in own.encode("a<\uff5cUser\uff5c>b")
+    assert control in own.encode("a<\uff5cUser\uff5c>b")
 
 
 @pytest.mark.parametrize("loader", READERS)
