@@ -29,6 +29,10 @@ class ByteTokenizer(Tokenizer):
     def encode_plain(self, text: str) -> list[int]:
         """Return the ids of a text that spells no control token."""
 
+    def as_read(self, text: str) -> str:
+        """Return the text with the characters that this tokenizer takes for others, one for one."""
+        return text
+
     @property
     def special_strs(self) -> Mapping[str, int]:
         """Control tokens that are read from the text."""
@@ -65,7 +69,7 @@ class ByteTokenizer(Tokenizer):
         token_ids = self.encode(text, add_special_tokens=add_special_tokens)
         begins = add_special_tokens and self._bos_id is not None
         pieces = [self._pieces[token_id] for token_id in token_ids[begins:]]
-        spans = spans_of_bytes(text, pieces)
+        spans = spans_of_bytes(self.as_read(text), pieces)
         return Encoding(token_ids=token_ids, spans=[(0, 0)] * begins + spans if spans is not None else None)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:

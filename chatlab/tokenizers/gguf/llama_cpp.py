@@ -69,6 +69,10 @@ class LlamaCppTokenizer(ByteTokenizer):
         token_ids: list[int] = self._server.ask("/tokenize", {"content": text, "parse_special": False})["tokens"]
         return token_ids
 
+    def as_read(self, text: str) -> str:
+        """Return the text with spaces for the space mark, which vocabularies of SentencePiece cannot tell apart."""
+        return text if self.fields["tokenizer.ggml.model"] == "gpt2" else text.replace("\u2581", " ")
+
     def change(self, name: str, argument: object = None) -> LlamaCppTokenizer | None:
         """Return a copy that adds no dummy prefix, where this one does."""
         key = "tokenizer.ggml.add_space_prefix"
