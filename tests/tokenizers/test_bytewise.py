@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import tiktoken
-from hypothesis import given
+from hypothesis import assume, given
 from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 
@@ -89,6 +89,8 @@ def either(request: pytest.FixtureRequest) -> Tokenizer:
 @given(text=TEXT)
 def test_tekken_has_the_ids_and_the_text_of_mistral_common(text: str, tekken: Tokenizer, folder: Path) -> None:
     library = Tekkenizer.from_file(folder / "tekken.json")
+    text = tekken.without_special_strs(text)
+    assume(not tekken.special_pattern.search(text))  # one may remain where two stood in each other
     assert tekken.encode(text) == library.encode(text, bos=False, eos=False)
     assert tekken.encode(text, add_special_tokens=True) == library.encode(text, bos=True, eos=False)
     assert tekken.decode(tekken.encode(text)) == library.decode(tekken.encode(text), SpecialTokenPolicy.IGNORE) == text
