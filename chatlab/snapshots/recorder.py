@@ -369,7 +369,17 @@ class _Transformers(Loaded):
         cls = plain if loader in ("auto", "slow") else getattr(transformers, loader, None)
         if cls is None or "Tokenizer" not in cls.__name__:
             raise ValueError(f"{loader!r} is no loader: auto, slow, raw, sentencepiece or a tokenizer class")
-        self.tokenizer = cls.from_pretrained(str(folder), local_files_only=True, **kwargs)
+        self._take(cls.from_pretrained(str(folder), local_files_only=True, **kwargs))
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> _Transformers:
+        """Wrap a tokenizer that is loaded already."""
+        made = cls.__new__(cls)
+        made._take(tokenizer)
+        return made
+
+    def _take(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
         if len(self.tokenizer) <= len(self.tokenizer.all_special_tokens):
             # transformers makes a tokenizer of a config alone; it reads every text as nothing.
             raise ValueError("no vocabulary: a tokenizer.json, tokenizer.model or vocabulary file is missing")
@@ -448,6 +458,13 @@ class _Raw(Loaded):
 
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
+    @classmethod
+    def of(cls, tokenizer: Any) -> _Raw:
+        """Wrap a tokenizer that is loaded already."""
+        made = cls.__new__(cls)
+        made.tokenizer = tokenizer
+        return made
+
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
         return list(self.tokenizer.encode(text, pair, add_special_tokens=add_special_tokens).ids)
 
@@ -469,46 +486,117 @@ class _Raw(Loaded):
 
 
 class _SentencePiece(Loaded):
-    """A SentencePiece model as its own library reads it: the reference for the others."""
+    """A SentencePiece model, with its control pieces read from the text as the Llama tokenizer classes do.
 
-    def __init__(self, folder: Path) -> None:
-        models = sorted(folder.glob("*.model"))
+    SentencePiece itself never reads ``<s>`` from a text. With ``legacy`` each segment between control pieces gets the
+    dummy prefix, without it only the first.
+    """
+
+    _NO_PREFIX = b"\x1a\x02\x18\x00"
+    """A second NormalizerSpec with ``add_dummy_prefix = false``: protobuf merges the two, and the last value wins."""
+
+    def __init__(self, folder: Path, legacy: bool = True) -> None:
+        models = sentencepiece_files(folder)
         if not models:
             raise FileNotFoundError("there is no .model file")
-        self.path = models[0]
-        self.tokenizer = importlib.import_module("sentencepiece").SentencePieceProcessor(model_file=str(self.path))
+        self._read(models[0].read_bytes(), legacy)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, legacy: bool) -> _SentencePiece:
+        """Wrap the bytes of a model."""
+        made = cls.__new__(cls)
+        made._read(data, legacy)
+        return made
+
+    def _read(self, data: bytes, legacy: bool) -> None:
+        processor = importlib.import_module("sentencepiece").SentencePieceProcessor
+        self.data, self.legacy = data, legacy
+        self.tokenizer, self._rest = (
+            processor(model_proto=proto) for proto in (data, data if legacy else data + self._NO_PREFIX)
+        )
+        sp = self.tokenizer
+        self.specials = {sp.id_to_piece(i): i for i in range(sp.vocab_size()) if sp.is_control(i) or sp.is_unknown(i)}
+        longest = sorted(self.specials, key=len, reverse=True)
+        self._splitter = re.compile(f"({'|'.join(map(re.escape, longest))})" if longest else "(?!)")
+        first = sp.encode("a", out_type=str)
+        self._adds_prefix = bool(first) and first[0].startswith("\u2581")
 
     def encode(self, text: str, *, add_special_tokens: bool = False, pair: str | None = None) -> list[int]:
-        ids = list(self.tokenizer.encode(text)) + (list(self.tokenizer.encode(pair)) if pair is not None else [])
-        return [self.tokenizer.bos_id(), *ids] if add_special_tokens and self.tokenizer.bos_id() >= 0 else ids
+        text.encode()  # a lone surrogate is refused, as by the other libraries
+        ids = [self.tokenizer.bos_id()] if add_special_tokens and self.tokenizer.bos_id() >= 0 else []
+        processor = self.tokenizer
+        for segment in filter(None, self._splitter.split(text)):
+            ids += [self.specials[segment]] if segment in self.specials else processor.encode(segment)
+            processor = self._rest
+        return ids + (self.encode(pair) if pair is not None else [])
 
     def decode(self, ids: list[int], skip: bool) -> str:
-        return str(self.tokenizer.decode(ids))
+        controls = set(self.specials.values())
+        if skip:
+            return str(self.tokenizer.decode([i for i in ids if i not in controls]))
+        parts: list[str] = []
+        run: list[int] = []
+        for token_id in [*ids, None]:
+            if token_id is not None and token_id not in controls:
+                run.append(token_id)
+                continue
+            if run:
+                # SentencePiece drops the space of the first piece of every call; only a text's first has none.
+                spaced = parts and self._adds_prefix and self.tokenizer.id_to_piece(run[0]).startswith("\u2581")
+                parts.append(f"{' ' if spaced else ''}{self.tokenizer.decode(run)}")
+                run = []
+            if token_id is not None:
+                parts.append(self.tokenizer.id_to_piece(token_id))
+        return "".join(parts)
 
     def describe(self, tables: Tables) -> dict[str, Any]:
-        document = read_sentencepiece(self.path.read_bytes(), tables)
-        specials = {}
+        document = read_sentencepiece(self.data, tables)
+        specials: dict[str, Any] = {}
         for name in ("bos", "eos", "unk", "pad"):
             token_id = getattr(self.tokenizer, f"{name}_id")()
             if token_id >= 0:
                 specials[f"{name}_token"] = {"content": self.tokenizer.id_to_piece(token_id), "id": token_id}
+        specials["all"] = {"contents": sorted(self.specials), "ids": sorted(self.specials.values())}
         components = {"normalizer": document["normalizer"], "trainer": document["trainer"], "model": document["model"]}
         return {
             "class": "SentencePieceProcessor",
-            "settings": {},
+            "settings": {"legacy": self.legacy},
             "specials": specials,
             "added_tokens": [],
             "components": components,
         }
 
 
+def sentencepiece_files(folder: Path) -> list[Path]:
+    """Return the SentencePiece models of a folder; ``tokenizer.model`` stands alone where there is one."""
+    if (folder / "tokenizer.model").is_file():
+        return [folder / "tokenizer.model"]
+    return sorted(path for pattern in ("*.model", "*.model.v*") for path in folder.glob(pattern))
+
+
+_GENERAL = ("TokenizersBackend", "PreTrainedTokenizerFast")
+"""transformers' class for whatever has no class of its own; it writes no dummy prefix for a SentencePiece model."""
+
+
 def load(folder: Path, loader: str, options: dict[str, Any]) -> Loaded:
-    """Load a folder with ``auto``, ``slow``, ``raw``, ``sentencepiece`` or the name of a transformers class."""
+    """Load a folder with ``auto``, ``slow``, ``raw``, ``sentencepiece`` or the name of a transformers class.
+
+    ``auto`` takes AutoTokenizer, but SentencePiece for a model that no ``tokenizer_config.json`` explains.
+    """
     if loader == "raw":
         return _Raw(folder)
+    legacy = options.get("legacy") is not False
     if loader == "sentencepiece":
-        return _SentencePiece(folder)
-    return _Transformers(folder, loader, options)
+        return _SentencePiece(folder, legacy)
+    if loader != "auto" or not sentencepiece_files(folder) or (folder / "tokenizer.json").is_file():
+        return _Transformers(folder, loader, options)
+    explained = (folder / "tokenizer_config.json").is_file()
+    if not explained and not (folder / "config.json").is_file():
+        return _SentencePiece(folder, legacy)
+    loaded = _Transformers(folder, loader, options)
+    if type(loaded.tokenizer).__name__ not in _GENERAL:
+        return loaded
+    return _Transformers(folder, "LlamaTokenizer", options) if explained else _SentencePiece(folder, legacy)
 
 
 def fitting_loaders(files: dict[str, Path]) -> list[str]:
@@ -1100,7 +1188,8 @@ def view(
     folder: Path, loader: str, request: dict[str, Any], documents: dict[str, Any], tables: Tables, chats: Chats
 ) -> dict[str, Any]:
     """Return what one loader makes of the files, or ``{"error": …}`` when it cannot load them."""
-    loaded: Any = _attempt(folder, load, folder, loader, request.get("options", {}))
+    opened = request.get("open", {}).get(loader, load)
+    loaded: Any = _attempt(folder, opened, folder, loader, request.get("options", {}))
     if isinstance(loaded, dict):
         return loaded
     static: dict[str, Any] = _attempt(folder, loaded.describe, tables)
@@ -1127,7 +1216,8 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: ``folder``; ``corpus`` (the parsed probe corpus); and, as wanted, ``loaders`` (default: all
             that fit), ``options`` for ``from_pretrained``, ``prompts`` (texts of the user's own), ``also`` (added
-            tokens to be probed before those of its own choice) and ``injected`` (the token that a user types).
+            tokens to be probed before those of its own choice) and ``injected`` (the token that a user types). Where
+            a program calls, ``open`` may hold functions that load in place of :func:`load`, by loader.
 
     Raises:
         FileNotFoundError: the folder holds no tokenizer file.

@@ -17,6 +17,7 @@ from chatlab.snapshots import recorder
 from chatlab.snapshots.arguments import switches, texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.corpus import probe_corpus
+from chatlab.snapshots.opened import Open, opener, reader_sha256
 from chatlab.tokenizers.source import Source, resolve
 
 if TYPE_CHECKING:
@@ -265,19 +266,30 @@ def take(
         request["injected"] = injected
     if loaders:
         request["loaders"] = list(loaders)
-    record = recorded(found.folder, request, cache=cache)
+    opened = opener(found, request["options"])
+    if opened is not None:
+        request["reader"] = reader_sha256()
+    record = recorded(found.folder, request, cache=cache, opened=opened)
     return Snapshot(label=found.name, revision=found.revision, record=record)
 
 
 def recorded(
-    folder: Path, request: dict[str, Any], *, cache: bool = True, versions: Mapping[str, Any] | None = None
+    folder: Path,
+    request: dict[str, Any],
+    *,
+    cache: bool = True,
+    versions: Mapping[str, Any] | None = None,
+    opened: Open | None = None,
 ) -> Mapping[str, Any]:
-    """Return the record of a folder, from the cache where the same one was made before."""
+    """Return the record of a folder, from the cache where the same one was made before.
+
+    ``opened`` loads in place of the recorder's own ``auto``.
+    """
     key = cache_key(folder, request, versions or recorder.library_versions())
     kept = Cache("snapshots").get(key) if cache else None
     if kept is not None:
         return kept
-    record = recorder.record({**request, "folder": str(folder)})
+    record = recorder.record({**request, "folder": str(folder), "open": {"auto": opened} if opened else {}})
     if cache:
         Cache("snapshots").put(key, record)
     return record

@@ -70,6 +70,11 @@ class SentencePieceTokenizer(Tokenizer):
         self._first = processor
         self._changed: dict[str, SentencePieceTokenizer | None] = {}
 
+    def serialized_model(self) -> bytes:
+        """Return the model file's bytes."""
+        data: bytes = self._first.serialized_model_proto()
+        return data
+
     @cached_property
     def _rest(self) -> SentencePieceProcessor:
         return self._first if self.legacy else without_dummy_prefix(self._first)
