@@ -259,7 +259,7 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
             return read_sentencepiece(data, tables)
         if name.endswith(".json"):
             document = json.loads(data)
-            _require_shape(document)
+            _require_shape(name, document)
             if name == "tokenizer.json" and isinstance(document.get("model"), dict):
                 merges = document["model"].get("merges") or [""]
                 document["model"] = tables.model(document["model"])
@@ -276,8 +276,12 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
     return None
 
 
-def _require_shape(document: Any) -> None:
+def _require_shape(name: str, document: Any) -> None:
     """Raise where a part that is read later is not what every reader takes it for: then the file is unreadable."""
+    if name == "added_tokens.json":
+        wrong = {token: number for token, number in document.items() if not isinstance(number, int)}
+        if wrong:
+            raise TypeError(f"added tokens without an id: {wrong!r:.80}")
     tokens = document.get("added_tokens") or []
     decoder = document.get("added_tokens_decoder") or {}
     stops = document.get("eos_token_id")
@@ -1021,10 +1025,15 @@ def _asked(corpus: dict[str, Any], dialogue: dict[str, Any], special: str) -> tu
     return _filled(dialogue["messages"], special), tools or None, dialogue.get("variables", {})
 
 
-def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """Return the message with its reasoning under each name that a template may read, as transformers gives it."""
-    names = ("reasoning_content", "thinking", "reasoning")
-    reasoning = next((message[name] for name in names if message.get(name) is not None), None)
+def given(message: dict[str, Any]) -> dict[str, Any]:
+    """Return a message as transformers gives it to a template.
+
+    What is null is left out, since templates would write ``None``, and reasoning stands under each of its names.
+    """
+    message = {key: value for key, value in message.items() if value is not None}
+    reasoning = next(
+        (message[name] for name in ("reasoning_content", "thinking", "reasoning") if name in message), None
+    )
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
@@ -1075,7 +1084,7 @@ class Chats:
             if kept["special"] is None and "{special}" in canonical(dialogue["messages"]):
                 kept["special"] = injected_token(self.tokens, kept["texts"])
             messages, tools, more = _asked(self.corpus, dialogue, kept["special"] or "")
-            messages = [_with_reasoning(message) for message in messages]
+            messages = [given(message) for message in messages]
             values = {**self.specials, "messages": messages, "tools": tools, "documents": None}
             values.update(more, add_generation_prompt=generation)
             text = watched.render(values)
