@@ -189,7 +189,7 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
             raise LockError(f"it did not load when it was locked: lock {entry.alias} anew with --update")
         source = entry.source(root, offline=not online)
         taken = _taken(source, entry)
-        now = entry_of(entry.alias, source, taken, root, entry.roles)
+        now = entry_of(entry.alias, source, taken, root, entry.roles, tokens=entry.golden["probed"]["tokens"])
     except ChatlabError as error:
         return CheckResult(alias=entry.alias, severity=Severity.NONE, lines=(), error=str(error))
     found = differences_of(entry, now)
@@ -209,9 +209,11 @@ def check_entry(entry: Entry, root: Path, *, online: bool = False) -> CheckResul
 
 def _taken(source: Source, entry: Entry) -> Snapshot:
     """Return the snapshot of what is there now; a kept one answers for no template that is not the same twice."""
-    taken = take(source, [entry.loader], prompts=entry.prompts, options=entry.options)
+    probed = entry.golden["probed"]
+    asked: dict[str, Any] = {"prompts": entry.prompts, "options": entry.options, "also": probed["tokens"]}
+    taken = take(source, [entry.loader], injected=probed["injected"], **asked)
     if any(template.volatile for template in loader_view(taken.record, entry.loader).templates):
-        return take(source, [entry.loader], prompts=entry.prompts, options=entry.options, cache=False)
+        return take(source, [entry.loader], injected=probed["injected"], **asked, cache=False)
     return taken
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from chatlab.revisions.differences.templates import meaning
 from chatlab.revisions.files import contradictions
 from chatlab.revisions.findings import UNREAD
 from chatlab.revisions.kinds import ChangeKind, kind_of
@@ -30,10 +31,14 @@ def latent_hashes(record: Mapping[str, Any]) -> dict[str, str]:
                 continue
             template = kind is ChangeKind.CHAT_TEMPLATE
             where = ANY_FILE if template or file.endswith(".py") else file
-            said.setdefault(f"{where}: {kind}", []).append(canonical(value if template else [file, path, value]))
+            said.setdefault(f"{where}: {kind}", []).append(canonical(_told(value) if template else [file, path, value]))
     for found in contradictions(record["documents"]):
         said.setdefault(f"{ANY_FILE}: {found.kind}, contradicted", []).append(canonical([found.name, found.values]))
     return {name: sha256(canonical(sorted(set(values)))) for name, values in said.items()}
+
+
+def _told(template: Any) -> Any:
+    return meaning(template) if isinstance(template, str) else template
 
 
 def file_of(component: str) -> str | None:

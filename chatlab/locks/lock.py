@@ -19,16 +19,19 @@ from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.differences.behaviour import probes, talk
 from chatlab.revisions.differences.delimiters import candidates, delimiters_of
 from chatlab.revisions.differences.drift import drift_of
-from chatlab.revisions.differences.templates import written_words
+from chatlab.revisions.differences.templates import meaning, written_words
 from chatlab.revisions.files import files_tokens, stop_ids
 from chatlab.snapshots.arguments import texts
 from chatlab.snapshots.cache import Cache
-from chatlab.snapshots.recorder import canonical, sha256, tokenizer_files
+from chatlab.snapshots.corpus import probe_corpus
+from chatlab.snapshots.recorder import RESERVED, canonical, sha256, tokenizer_files
 from chatlab.snapshots.snapshot import Snapshot, snapshot
 from chatlab.snapshots.views import Probe, Refused, loader_view
 from chatlab.tokenizers.source import Source, foreign_code, resolve
 
 HISTORY = 20
+TOKENS = 256
+"""At most this many added tokens are probed for a lock."""
 GOLDEN = 10
 """So many probes stand in the lock with their ids and texts, for people; the hashes cover all."""
 
@@ -83,7 +86,7 @@ def lock(
             )
         found = resolve(source, revision) if source is not None else _again(old, revision, lock_path.parent)  # type: ignore[arg-type]
         roles = {**(_kept_roles(old, found, source) if old is not None else {}), **(roles or {})}
-        taken = snapshot(found, [loader], prompts=prompts, options=options)
+        taken = _taken(found, loader, prompts, options)
         if taken.warnings:
             raise LockError(f"{found.name} cannot be locked: {'; '.join(taken.warnings)}")
         copy = lock_path.parent / "chatlab.lock.d" / alias
@@ -96,6 +99,15 @@ def lock(
             entry = replace(entry, history=(_note(old, entry, taken), *old.history)[:HISTORY])
         entries[alias] = entry
     return entry
+
+
+def _taken(source: Source, loader: str, prompts: Sequence[str], options: Mapping[str, Any] | None) -> Snapshot:
+    """Return the snapshot to lock: a check cannot ask the old files again, so every added token is probed now."""
+    taken = snapshot(source, [loader], prompts=prompts, options=options)
+    tokens = sorted(token for token in files_tokens(taken.record) if token and not RESERVED.search(token))[:TOKENS]
+    if set(tokens) <= set(taken.record["tokens"]):
+        return taken
+    return snapshot(source, [loader], prompts=prompts, also=tokens, options=options)
 
 
 def _again(old: Entry, revision: str | None, root: Path) -> Source:
@@ -115,9 +127,19 @@ def _kept_roles(old: Entry, found: Source, source: str | Path | None) -> dict[st
 
 
 def entry_of(
-    alias: str, source: Source, taken: Snapshot, root: Path, roles: Mapping[str, Any], *, copy: Path | None = None
+    alias: str,
+    source: Source,
+    taken: Snapshot,
+    root: Path,
+    roles: Mapping[str, Any],
+    *,
+    copy: Path | None = None,
+    tokens: Sequence[str] | None = None,
 ) -> Entry:
-    """Return the lock entry of a snapshot; of the files' copy where there is one."""
+    """Return the lock entry of a snapshot; of the files' copy where there is one.
+
+    ``tokens`` are the added tokens whose probes count; left out, all that were probed.
+    """
     name = f"{source.name}@{source.revision}" if source.revision else source.name
     if copy is not None:
         source = replace(source, kind="folder", place=copy, repo_id=None, requested=None, revision=None)
@@ -138,7 +160,7 @@ def entry_of(
         prompts=tuple(taken.record["prompts"]),
         files={name: dict(file) for name, file in taken.record["files"].items()},
         components=component_hashes(taken, loader),
-        golden=golden(taken, loader),
+        golden=golden(taken, loader, taken.record["tokens"] if tokens is None else tokens),
         versions=dict(taken.versions),
         snapshot_sha256=taken.sha256,
     )
@@ -177,6 +199,9 @@ def _copy_files(source: Source, target: Path) -> None:
 # -- hashes --------------------------------------------------------------------------------------------------
 
 
+_CONTEXTS = tuple(row["label"] for row in probe_corpus()["contexts"] if "{other}" not in row["pattern"])
+
+
 def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
     """Return the hash of each part of what a tokenizer is, by name."""
     view, raw = loader_view(taken.record, loader), taken.view(loader)
@@ -194,7 +219,8 @@ def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
         **{name: view.specials.get(name) for name in ("bos_token", "eos_token")},
         "settings": view.settings,
         "stop_ids": list(stop_ids(taken.record, view)),
-        "template": view.template,
+        "template": meaning(view.template),
+        "template_text": view.template,
     }
     for roles in sorted({"plain", *(render.roles for render in view.renders.values())}):
         renders = {label: render.text for label, render in view.renders.items() if render.roles == roles}
@@ -203,11 +229,16 @@ def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
     return {**parts, **hashes, **latent_hashes(taken.record)}
 
 
-def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
-    """Return hashes of every family's ids and texts, ten readable examples, and the drift of each prompt."""
+def golden(taken: Snapshot, loader: str, asked: Sequence[str]) -> dict[str, Any]:
+    """Return hashes of every family's ids and texts, ten readable examples, and the drift of each prompt.
+
+    Of the probes of added tokens those count that depend on nothing but the token: which others there are, and in which
+    order they are probed, depends on the files, and a lock holds what these same probes give, whatever the files say.
+    """
     view = loader_view(taken.record, loader)
     families: dict[str, dict[str, list[Any]]] = {}
-    rows = probes(view)
+    counted = {f"added/{token}/{context}" for token in asked for context in _CONTEXTS}
+    rows = {label: row for label, row in probes(view).items() if row.family != "added" or label in counted}
     for label, probe in sorted(rows.items()):
         # A template that changes for tools alone must not look as if every chat had changed.
         name = probe.family if probe.roles == "plain" else f"{probe.family} {probe.roles}"
@@ -222,6 +253,7 @@ def golden(taken: Snapshot, loader: str) -> dict[str, Any]:
     drifts = {label: drift_of(probe, view) for label, probe in prompts.items()}
     return {
         "corpus": dict(taken.record["corpus"]),
+        "probed": {"tokens": sorted(asked), "injected": taken.record["injected"]},
         "families": {
             name: {part: sha256(canonical(v)) for part, v in family.items()}
             for name, family in sorted(families.items())

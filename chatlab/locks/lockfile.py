@@ -52,6 +52,7 @@ _SHAPES: dict[str, Any] = {
     "components": {str: str},
     "golden": {
         "corpus": {"version": str, "sha256": str},
+        "probed": {"tokens": [str], "injected": _TEXT_OR_NONE},
         "families": {str: {"ids": str, "texts": str}},
         "examples": {str: {"text": str, "ids": (list, type(None)), "echo": (str, dict, type(None))}},
         "delimiters": {str: {"token": str, "kept": str, "bare": str}},

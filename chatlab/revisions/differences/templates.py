@@ -57,9 +57,12 @@ def same_meaning(before: str | None, after: str | None) -> bool:
     >>> same_meaning("{{ bos_token }}{# new #}hi", "{{bos_token}}hi")
     True
     """
-    if before is None or after is None or before == after:
-        return before == after
-    return parsed(before).error is None and parsed(before).sha256 == parsed(after).sha256
+    return before == after or meaning(before) == meaning(after)
+
+
+def meaning(text: str | None) -> str | None:
+    """Return what is equal for templates that mean the same: a hash of the parsed form, or the text where it is no Jinja."""
+    return text if text is None or parsed(text).error is not None else parsed(text).sha256
 
 
 def template_variables(text: str | None) -> set[str]:
