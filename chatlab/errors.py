@@ -6,6 +6,7 @@
     ├── PromptError            a prompt class was used against its format          (also ValueError)
     │   ├── MessageTypeError   a message is not a str                              (also TypeError)
     │   ├── RoleOrderError     a message stands where the format has no place for it
+    │   ├── UnknownFormat      no prompt format has that name                      (also KeyError)
     │   ├── ControlTokenError  messages cannot be told from the format, or encoded without control tokens
     │   └── TemplateError      a chat template is missing, broken, or refuses the messages
     │       ├── TemplateLimitError   an untrusted template took too much time, memory or output
@@ -61,6 +62,12 @@ class MessageTypeError(PromptError, TypeError):
 
 class RoleOrderError(PromptError):
     """A message stands where the prompt format has no place for it."""
+
+
+class UnknownFormat(PromptError, KeyError):
+    """No prompt format has that name."""
+
+    __str__ = ChatlabError.__str__  # KeyError's own would quote the message
 
 
 class ControlTokenError(PromptError):

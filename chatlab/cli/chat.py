@@ -55,7 +55,7 @@ def _local(
     from chatlab.engines.load import load_model
     from chatlab.engines.local import LocalEngine
     from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
-    from chatlab.prompts.formats.registry import prompt_class, prompt_for
+    from chatlab.prompts.formats.registry import prompt_for
     from chatlab.tokenizers.load import load_tokenizer
 
     source = model or str(model_path())
@@ -63,7 +63,7 @@ def _local(
         tokenizer = load_tokenizer(source, revision)
         engine = LocalEngine(load_model(source, revision, device=device), tokenizer)
     if prompt is not None:
-        return engine, prompt_class(prompt)()
+        return engine, _prompt(prompt)
     if model is None:
         return engine, ChatPromptMetaLlamaLlama2Chat()
     choice = prompt_for(tokenizer.wrapped if tokenizer.wrapped is not None else model)
@@ -74,7 +74,7 @@ def _local(
 def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, AbstractChatPrompt]:
     from chatlab.engines.remote import RemoteEngine
     from chatlab.errors import EngineError
-    from chatlab.prompts.formats.registry import prompt_class, prompt_for
+    from chatlab.prompts.formats.registry import prompt_for
     from chatlab.tokenizers.load import load_tokenizer
 
     if model is None:
@@ -84,4 +84,13 @@ def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, Ab
     # Where the model's files are here too, the server reads exactly what was encoded, or that is said.
     tokenizer = load_tokenizer(model) if any(Path(model).glob("tokenizer*")) else None
     engine = RemoteEngine(url, model, tokenizer)
-    return engine, prompt_class(prompt)() if prompt is not None else prompt_for(model)()
+    return engine, _prompt(prompt) if prompt is not None else prompt_for(model)()
+
+
+def _prompt(name: str) -> AbstractChatPrompt:
+    """Return a prompt of a format's name, or of the user's own class."""
+    from chatlab.cli.own_code import imported
+    from chatlab.echo.experiment import prompt_class_of
+    from chatlab.prompts.dialogue import new_prompt
+
+    return new_prompt(prompt_class_of(imported(name) if ":" in name else name))

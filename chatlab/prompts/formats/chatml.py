@@ -21,6 +21,12 @@ _PLAIN = PromptFormat(
 )
 _WITH_TWO_ENDS = replace(_PLAIN, stop_strs=("<|im_end|>", "<|endoftext|>"))
 
+
+def _qwen(version: str, kind: str, sizes: str) -> tuple[str, ...]:
+    """Model ids size by size: siblings of the same name (Math, Omni, Audio) have other system texts."""
+    return tuple(f"Qwen/Qwen{version}-{size}-{kind}" for size in sizes.split())
+
+
 MPT_SYSTEM_PROMPT = (
     "- You are a helpful assistant chatbot trained by MosaicML.\n"
     "- You answer questions.\n"
@@ -40,25 +46,38 @@ class ChatPromptQwen15(FormatPrompt):
     """Qwen/Qwen1.5-*-Chat: ChatML with a default system text that has no full stop."""
 
     format = replace(
-        _WITH_TWO_ENDS, name="qwen1.5", models=("Qwen/Qwen1.5-*-Chat",), default_system="You are a helpful assistant"
+        _WITH_TWO_ENDS,
+        name="qwen1.5",
+        models=_qwen("1.5", "Chat", "0.5B 1.8B 4B 7B 14B 32B 72B 110B"),
+        default_system="You are a helpful assistant",
     )
 
 
 class ChatPromptQwen2(FormatPrompt):
-    """Qwen/Qwen2-*-Instruct: the default system text ends in a full stop."""
+    """Qwen/Qwen2-*-Instruct, and the VL models of 2 and 2.5: the default system text ends in a full stop."""
 
     format = replace(
-        _WITH_TWO_ENDS, name="qwen2", models=("Qwen/Qwen2-*-Instruct",), default_system="You are a helpful assistant."
+        _WITH_TWO_ENDS,
+        name="qwen2",
+        models=(
+            *_qwen("2", "Instruct", "0.5B 1.5B 7B 57B-A14B 72B"),
+            *_qwen("2-VL", "Instruct", "2B 7B 72B"),
+            *_qwen("2.5-VL", "Instruct", "3B 7B 72B"),
+        ),
+        default_system="You are a helpful assistant.",
     )
 
 
 class ChatPromptQwen25(FormatPrompt):
-    """Qwen/Qwen2.5-*-Instruct."""
+    """Qwen/Qwen2.5-*-Instruct and Qwen2.5-Coder-*-Instruct; Math, VL and Omni have system texts of their own."""
 
     format = replace(
         _WITH_TWO_ENDS,
         name="qwen2.5",
-        models=("Qwen/Qwen2.5-*-Instruct",),
+        models=(
+            *_qwen("2.5", "Instruct", "0.5B 1.5B 3B 7B 14B 32B 72B"),
+            *_qwen("2.5-Coder", "Instruct", "0.5B 1.5B 3B 7B 14B 32B"),
+        ),
         default_system="You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
     )
 

@@ -24,7 +24,7 @@ class PromptFormat:
 
     name: str
     models: tuple[str, ...]
-    """Model ids that read this format; ``*`` stands for any text."""
+    """Model ids that read this format, each known: a pattern would claim siblings that nobody looked at."""
     user: Wrap
     assistant: Wrap
     child: Wrap | None = None

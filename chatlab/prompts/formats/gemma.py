@@ -11,7 +11,8 @@ _GEMMA = PromptFormat(
     models=(
         "google/gemma-2b-it",
         "google/gemma-7b-it",
-        "google/gemma-1.1-*-it",
+        "google/gemma-1.1-2b-it",
+        "google/gemma-1.1-7b-it",
         "google/gemma-2-2b-it",
         "google/gemma-2-9b-it",
         "google/gemma-2-27b-it",

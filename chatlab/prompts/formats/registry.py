@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import PromptError, TemplateError
+from chatlab.errors import PromptError, TemplateError, UnknownFormat
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.formats import (
     chatml,
@@ -27,12 +27,18 @@ from chatlab.prompts.formats.format import FormatPrompt
 
 _FAMILIES = (llama2, llama3, mistral, phi3, chatml, gemma, vicuna, zephyr, deepseek, instruct, named_roles)
 
-FORMATS: Mapping[str, type[FormatPrompt]] = {
-    value.format.name: value
+
+class _Formats(dict[str, type[FormatPrompt]]):
+    def __missing__(self, name: object) -> type[FormatPrompt]:
+        raise UnknownFormat(_unknown(name))
+
+
+FORMATS: Mapping[str, type[FormatPrompt]] = _Formats(
+    (value.format.name, value)
     for family in _FAMILIES
     for value in vars(family).values()
     if isinstance(value, type) and issubclass(value, FormatPrompt) and "format" in value.__dict__
-}
+)
 """Every prompt class by the name of its format."""
 
 ALIASES: Mapping[str, str] = {
@@ -70,19 +76,27 @@ class PromptChoice:
         return self.prompt_class()
 
 
+def _unknown(name: object) -> str:
+    """That there is no such format, with the names that are near."""
+    names = sorted({*FORMATS, *ALIASES})
+    near = get_close_matches(name, names, n=3) if isinstance(name, str) else []
+    hint = f"did you mean {' or '.join(map(repr, near))}? There are" if near else "there are"
+    return f"no prompt format is called {name!r:.80}: {hint} {', '.join(names)}"
+
+
 def prompt_class(name: str) -> type[FormatPrompt]:
     """The class of a format name, a short name or a class name.
 
     Raises:
-        PromptError: there is none of that name.
+        UnknownFormat: there is none of that name.
 
     >>> prompt_class("llama2").__name__
     'ChatPromptMetaLlamaLlama2Chat'
     """
     by_class = {cls.__name__: cls for cls in FORMATS.values()}
-    found = FORMATS.get(ALIASES.get(name, name)) or by_class.get(name)
+    found = (FORMATS.get(ALIASES.get(name, name)) or by_class.get(name)) if isinstance(name, str) else None
     if found is None:
-        raise PromptError(f"no prompt format is called {name!r}: there are {', '.join(sorted({*FORMATS, *ALIASES}))}")
+        raise UnknownFormat(_unknown(name))
     return found
 
 
@@ -108,7 +122,7 @@ def prompt_for(model: Any) -> PromptChoice:
         choice = _by_id(model)
         if choice is None:
             raise PromptError(
-                f"no prompt format is known for {model!r}: pass its tokenizer to use the chat template in it, "
+                f"no prompt format is known for {model!r}{_near_models(model)}: pass its tokenizer to use the chat template in it, "
                 f"or choose one with prompt_class(name): {', '.join(sorted(FORMATS))}"
             )
         return choice
@@ -120,6 +134,13 @@ def prompt_for(model: Any) -> PromptChoice:
             f"telling control token: choose a format with prompt_class(name): {', '.join(sorted(FORMATS))}"
         )
     return choice
+
+
+def _near_models(model_id: str) -> str:
+    """The known models of nearly the same id, which may read another format all the same."""
+    known = {model.lower(): model for cls in FORMATS.values() for model in cls.format.models}
+    near = [known[found] for found in get_close_matches(model_id.lower(), known, n=2, cutoff=0.8)]
+    return f", though for {' and '.join(near)}" if near else ""
 
 
 def _of_folder(folder: Path) -> PromptChoice:
@@ -147,7 +168,7 @@ def _by_template(tokenizer: Any, name: str) -> PromptChoice | None:
 
 def _by_id(model_id: str) -> PromptChoice | None:
     wanted = model_id.lower()
-    fits = [cls for cls in FORMATS.values() if any(fnmatchcase(wanted, m.lower()) for m in cls.format.models)]
+    fits = [cls for cls in FORMATS.values() if any(wanted == m.lower() for m in cls.format.models)]
     if not fits:
         return None
     # The vendor's own format comes before the one ChatStream shipped for the same model.

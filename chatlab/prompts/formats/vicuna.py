@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from chatlab.prompts.formats.format import FormatPrompt, PromptFormat
 
+_NAMES = ("7b-v1.1", "13b-v1.1", "7b-v1.3", "13b-v1.3", "33b-v1.3", "7b-v1.5", "13b-v1.5")
+
 
 class ChatPromptVicuna(FormatPrompt):
     """lmsys/vicuna-*-v1.1, v1.3 and v1.5, as FastChat writes them: no space between ``</s>`` and ``USER:``."""
 
     format = PromptFormat(
         name="vicuna-v1.1",
-        models=tuple(f"lmsys/vicuna-{name}" for name in ("7b-v1.1", "13b-v1.1", "*-v1.3", "7b-v1.5", "13b-v1.5")),
+        models=tuple(f"lmsys/vicuna-{name}" for name in _NAMES),
         user=("{requester}: ", " "),
         assistant=("{responder}: ", "</s>"),
         reply_open="{responder}:",

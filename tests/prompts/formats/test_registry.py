@@ -9,9 +9,11 @@ import pytest
 from transformers import AutoTokenizer
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import PromptError
+from chatlab.errors import PromptError, UnknownFormat
 from chatlab.prompts.formats.registry import ALIASES, FORMATS, prompt_class, prompt_for
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.tokenizers.load import load_tokenizer
+from tests.support.templates import fast_tokenizer
 
 GOLDENS = json.loads(Path(__file__).with_name("goldens.json").read_text(encoding="utf-8"))
 
@@ -43,6 +45,86 @@ def test_the_vendors_own_current_format_comes_first(model, name):
     assert choice.name == name
     assert type(choice()) is FORMATS[name]
     assert model in choice.why
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2"),
+        ("Qwen/Qwen2-VL-7B-Instruct", "qwen2"),
+        ("Qwen/Qwen2.5-Coder-7B-Instruct", "qwen2.5"),
+        ("Qwen/Qwen2-57B-A14B-Instruct", "qwen2"),
+        ("lmsys/vicuna-33b-v1.3", "vicuna-v1.1"),
+        ("google/gemma-1.1-7b-it", "gemma"),
+    ],
+)
+def test_a_sibling_has_its_own_familys_default(model, name):
+    assert prompt_for(model).name == name
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "Qwen/Qwen2.5-Math-7B-Instruct",
+        "Qwen/Qwen2-Math-7B-Instruct",
+        "Qwen/Qwen2-Audio-7B-Instruct",
+        "Qwen/Qwen2.5-Omni-7B",
+        "Qwen/Qwen2.5-7B",
+        "Qwen/Qwen2.5-7B-Instruct-AWQ",
+        "bartowski/Qwen2.5-7B-Instruct-GGUF",
+        "someone/Qwen2.5-7B-Instruct",
+        "Qwen/Qwen1.5-MoE-A2.7B-Chat",
+        "google/gemma-1.1-9b-code-it",
+        "google/codegemma-7b-it",
+        "lmsys/vicuna-13b-delta-v1.3",
+        "lmsys/longchat-7b-v1.5-32k",
+        "mistralai/Mistral-7B-v0.3",
+        "mistralai/Ministral-3-8B-Instruct-2512",
+        "meta-llama/Llama-3.2-11B-Vision-Instruct",
+        "microsoft/Phi-3-vision-128k-instruct",
+        "microsoft/Phi-3.5-MoE-instruct",
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B-GGUF",
+    ],
+)
+def test_a_sibling_that_nobody_looked_at_is_not_claimed(model):
+    with pytest.raises(PromptError, match="no prompt format is known for"):
+        prompt_for(model)
+
+
+def test_no_family_claims_models_by_pattern():
+    assert not [m for cls in FORMATS.values() for m in cls.format.models if "*" in m or "?" in m]
+
+
+def test_the_vl_class_says_what_the_published_template_says(real):
+    template = json.loads((real / "templates" / "published.json").read_text(encoding="utf-8"))["templates"][
+        "qwen2_5_vl"
+    ]
+    tokenizer = fast_tokenizer("byte bpe", template)
+    for system in (None, "Be brief."):
+        ours, theirs = prompt_for("Qwen/Qwen2.5-VL-7B-Instruct")(), ChatTemplatePrompt(tokenizer)
+        for prompt in (ours, theirs):
+            if system is not None:
+                prompt.set_system_prompt(system)
+            prompt.add_requester_msg("Hi")
+            prompt.add_responder_msg(None)
+        assert ours.create_prompt() == theirs.create_prompt()
+
+
+def test_an_unknown_name_says_which_are_near():
+    for ask in (prompt_class, FORMATS.__getitem__):
+        with pytest.raises(UnknownFormat, match="^no prompt format is called 'chat-ml': did you mean 'chatml'"):
+            ask("chat-ml")
+        with pytest.raises(KeyError):
+            ask("nothing like it")
+        with pytest.raises(PromptError):
+            ask(None)
+    assert FORMATS.get("chat-ml") is None
+    assert "chat-ml" not in FORMATS
+
+
+def test_an_unknown_id_names_the_models_that_are_near():
+    with pytest.raises(PromptError, match="though for Qwen/Qwen2.5-7B-Instruct"):
+        prompt_for("Qwen/Qwen2.5-7B-Instruct-AWQ")
 
 
 def test_an_unknown_id_says_what_can_be_done():
