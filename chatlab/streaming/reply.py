@@ -110,9 +110,10 @@ class StreamResult(Result, Plain):
     def _facts(self) -> dict[str, Any]:
         speed = f"{self.tokens_per_s:.0f} tokens/s" if self.tokens_per_s else ""
         first = "" if self.ttft_s is None else f"first after {self.ttft_s:.3f} s"
+        known = self.token_ids or not self.raw_text
         return {
             "ended by": f"{self.finish_reason} at {self.stop!r}" if self.stop else self.finish_reason,
-            "tokens of prompt + reply": f"{self.prompt_len} + {len(self.token_ids)}",
+            "tokens of prompt + reply": f"{self.prompt_len} + {len(self.token_ids) if known else 'not known'}",
             "seed": "" if self.seed is None else self.seed,
             "speed": ", ".join(filter(None, (first, speed))),
         }

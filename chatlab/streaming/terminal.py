@@ -122,7 +122,7 @@ def _take_back(prompt: AbstractChatPrompt, before: AbstractChatPrompt) -> None:
 
 def _drawn(delta: Delta, count: int, show_tokens: bool) -> Text:
     """The text of a delta, which must not steer the terminal, and on request the ids it came with."""
-    if not show_tokens:
+    if not (show_tokens and delta.token_ids):  # a piece of a server's text is no token
         return Text(readable(delta.text))
     drawn = Text(readable(delta.text), style=_SHADES[count % 2])
     for token_id in delta.token_ids:
@@ -133,4 +133,5 @@ def _drawn(delta: Delta, count: int, show_tokens: bool) -> Text:
 def _summary(result: StreamResult) -> str:
     speed = f", {result.tokens_per_s:.0f} tokens/s" if result.tokens_per_s else ""
     first = f", first after {result.ttft_s:.2f} s" if result.ttft_s is not None else ""
-    return f"({result.finish_reason}, {len(result.token_ids)} tokens{first}{speed})"
+    counted = f", {len(result.token_ids)} tokens" if result.token_ids or not result.raw_text else ""
+    return f"({result.finish_reason}{counted}{first}{speed})"
