@@ -7,6 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
 from chatlab.engines.dialects.asked import Asked
@@ -15,6 +16,7 @@ from chatlab.engines.dialects.capabilities import Capabilities
 from chatlab.engines.dialects.completions import CompletionReader
 from chatlab.engines.dialects.facts import ServerFacts, facts_of, tokenize_body, tokenized
 from chatlab.engines.dialects.heeded import SamplingWarning, lacking, untold
+from chatlab.engines.dialects.llama_cpp import heeded, llama_cpp_body
 from chatlab.engines.dialects.server_text import server_text, text_of_stop, warn_of_other_reading
 from chatlab.engines.engine import Emitter, Engine, TokenStream, as_engine_error, check_prompt, pick_seed
 from chatlab.engines.sampling import SamplingParams
@@ -35,6 +37,10 @@ class RemoteEngine(Engine):
     At connect it asks for a few tokens and looks at what really comes back (:attr:`capabilities`). With ids in and
     out (vLLM) a reply is as well known as a local one. A server that speaks text gets the prompt's own text and gives
     :class:`chatlab.engines.engine.TextEvent`; whatever needs ids is then refused instead of guessed.
+
+    llama.cpp is spoken to in its own ``/completion``: ids in, every sampler as asked for, and proven by the settings
+    that it tells back. Its streams leave out the ids of unfinished characters, so the reply comes as text there, never
+    as a silently short list of ids.
 
     What becomes of a text is the server's affair. It is taken to encode with special tokens, as transformers serve
     and llama.cpp do: where ``tokenizer`` adds a BOS by itself, one that leads the text is left out, since the server
@@ -99,6 +105,7 @@ class RemoteEngine(Engine):
             found: tuple[str, Capabilities] = self._learn(self._found(address))
             self._url, self.capabilities = found
             self.facts: ServerFacts = self._learn(self._facts())
+            self._speaks_llama_cpp = self.facts.owned_by == "llamacpp" and self._learn(self._met_llama_cpp())
             self._tokenizes = (
                 self._knows_ids and self.reads_text and self._learn(self._reading(_PROBE_TEXT)) is not None
             )
@@ -155,7 +162,11 @@ class RemoteEngine(Engine):
             prompt_ids=tuple(token_ids),
             tokenizer=self.tokenizer if self._knows_ids else None,
         )
-        body = completion_body(self.model, prompt, params, used_seed, can, stops) | {"max_tokens": most}
+        params = replace(params, max_new_tokens=most)
+        if self._speaks_llama_cpp:
+            body = llama_cpp_body(prompt, params, used_seed, stops, self.context_len or params.context_len)
+        else:
+            body = completion_body(self.model, prompt, params, used_seed, can, stops)
         holder: list[asyncio.Task[None]] = []
         emitter = Emitter(wake=lambda: self._cancel(holder))
         with self._lock:
@@ -275,7 +286,7 @@ class RemoteEngine(Engine):
 
     @property
     def _root(self) -> str:
-        return self._url.removesuffix("/completions").removesuffix("/v1")
+        return self._url.removesuffix("/completions").removesuffix("/completion").removesuffix("/v1")
 
     async def _facts(self) -> ServerFacts:
         """What the server says of itself; each question is one that others do not know."""
@@ -285,6 +296,20 @@ class RemoteEngine(Engine):
             if facts.context_len is None:
                 facts = facts_of(self.model, models, **{name: await self._connection.fact(f"{self._root}/{name}")})
         return facts
+
+    async def _met_llama_cpp(self) -> bool:
+        """Whether llama.cpp's own interface takes ids; what it tells of the settings in force says what it heeds."""
+        url, ids = f"{self._root}/completion", self.tokenizer.encode(_PROBE_TEXT) if self._knows_ids else []
+        params = SamplingParams(max_new_tokens=1, temperature=0.5, top_k=7, min_p=0.25, repetition_penalty=1.125)
+        body = llama_cpp_body(ids or _PROBE_TEXT, params, 5, [], self.context_len or params.context_len)
+        reader = await self._probed(url, body)
+        if reader is None:
+            return False
+        ids_in = bool(ids) and reader.prompt_len == len(ids)
+        sampling = heeded(body, reader.settings)
+        self._url = url
+        self.capabilities = Capabilities(ids_in=ids_in, ids_out=False, logprobs=False, sampling=sampling)
+        return True
 
     async def _probe(self, url: str) -> Capabilities:
         """Ask for what the richest server gives, then for less; the answer decides, not the status alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import itertools
 import json
 import logging
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from rich.console import Console
 
 from chatlab.embedded import tokenizer_path
 from chatlab.engines.dialects.server_text import RereadWarning
@@ -24,7 +26,9 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.engines.transport import connection
 from chatlab.engines.transport.limits import RemoteLimits
 from chatlab.errors import ContextLengthError, RemoteCut, RemoteError, RemoteLacks
+from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.stream import stream
+from chatlab.streaming.terminal import chat_in_terminal
 from chatlab.tokenizers.load import load_tokenizer
 from tests.engines.transport.test_guards import KEY, SPELLINGS
 
@@ -389,3 +393,19 @@ def test_a_text_server_that_can_be_asked_is_asked_what_it_reads(shape: Callable[
         theirs["ids"] = [1, 403, 407]
         with pytest.warns(RereadWarning, match=r"reads .* in it where .* was encoded here \(token 1\)"):
             stream("Hi", engine, temperature=0).result()
+
+
+def test_what_a_text_server_does_not_tell_is_not_shown() -> None:
+    server = Server(ids=False)
+    with connect(server) as engine:
+        server.answer = lambda body: ok([event(text="Hello"), event(text=" you", finish_reason="stop")])
+        prompt, screen, lines = ChatPromptMetaLlamaLlama2Chat(), io.StringIO(), iter(["Hi", "/quit"])
+        console = Console(file=screen, width=80)
+        params = SamplingParams(temperature=0)
+        (result,) = chat_in_terminal(
+            engine, prompt, params, show_tokens=True, console=console, ask=lambda _: next(lines)
+        )
+        assert "Hello you" in screen.getvalue()
+        assert "tokens" not in screen.getvalue().split("\n", 1)[1]
+        assert result.tokens_per_s is None
+        assert "not known" in str(result)

@@ -46,6 +46,8 @@ class Chunk:
     prompt_ids: tuple[int, ...] | None = None
     cached_len: int | None = None
     """Tokens of the prompt that the server had cached."""
+    settings: dict[str, Any] | None = None
+    """The sampling that the server says is in force."""
 
 
 _Object = dict[str, Any]
@@ -146,6 +148,7 @@ def _llama_cpp(value: _Object) -> Chunk:
         reply_len=count_of("tokens_predicted", value.get("tokens_predicted")),
         prompt_len=count_of("tokens_evaluated", value.get("tokens_evaluated")),
         cached_len=count_of("cache_n", dict_of("timings", value.get("timings")).get("cache_n")),
+        settings=dict_of("generation_settings", value.get("generation_settings")) or None,
     )
 
 

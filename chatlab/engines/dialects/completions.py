@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chatlab.engines.dialects.asked import Asked, agree
 from chatlab.engines.dialects.chunks import Chunk, read_chunk
 from chatlab.engines.dialects.ends import end_of, is_end
@@ -34,6 +36,8 @@ class CompletionReader:
         """Tokens of the prompt by the server's own count, where it tells."""
         self.cached_len: int | None = None
         """Tokens of the prompt that the server had cached, where it tells."""
+        self.settings: dict[str, Any] = {}
+        """The sampling that the server says is in force, where it tells."""
         self.saw_ids = self.saw_logprobs = False
         self._emitter = emitter
         self._ids_out = ids_out
@@ -183,6 +187,7 @@ class CompletionReader:
         self.prompt_ids = self.prompt_ids if chunk.prompt_ids is None else chunk.prompt_ids
         self.prompt_len = self.prompt_len if chunk.prompt_len is None else chunk.prompt_len
         self.cached_len = self.cached_len if chunk.cached_len is None else chunk.cached_len
+        self.settings = chunk.settings or self.settings
         if chunk.reply_len is None or self._finish_reason is None:
             return
         if self._ids_out and chunk.reply_len != self.taken:
