@@ -302,7 +302,10 @@ class RemoteEngine(Engine):
         url, ids = f"{self._root}/completion", self.tokenizer.encode(_PROBE_TEXT) if self._knows_ids else []
         params = SamplingParams(max_new_tokens=1, temperature=0.5, top_k=7, min_p=0.25, repetition_penalty=1.125)
         body = llama_cpp_body(ids or _PROBE_TEXT, params, 5, [], self.context_len or params.context_len)
-        reader = await self._probed(url, body)
+        try:
+            reader = await self._probed(url, body)
+        except RemoteError:  # it calls itself so, and is not: what the first probe saw holds
+            return False
         if reader is None:
             return False
         ids_in = bool(ids) and reader.prompt_len == len(ids)
