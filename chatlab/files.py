@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, EFBIG, EIO, EISDIR, ENOSPC
 from pathlib import Path
 
 from chatlab.errors import OutputError
+
+_FULL = {ENOSPC, EDQUOT, EFBIG, EIO}
 
 
 def prepare_folder(folder: Path) -> Path:
@@ -28,23 +33,33 @@ def prepare_folder(folder: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; it takes its name when the block ends well, and is removed otherwise.
+    """Give a temporary path; what was written there takes the name ``path`` when the block ends well.
+
+    A link is followed, so that it stays and its target changes. What is no regular file (``/dev/stdout``, a pipe) is
+    written through at the end, never replaced. However the block ends, no temporary file is left.
 
     Raises:
-        OutputError: there is no such folder, or the name is taken by one.
+        OutputError: there is no such folder, the name is taken by one, or the disk is full.
     """
     with _typed(path):
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
+        target = path.resolve()
+        through = target.exists() and not target.is_file()
+        if target.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        folder = None if through else target.parent
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=folder)
+        os.close(descriptor)
     temporary = Path(name)
     try:
-        yield temporary
-        # mkstemp makes private files; a result is as readable as any file its user writes.
-        umask = os.umask(0)
-        os.umask(umask)
+        with _full_disk(path):
+            yield temporary
         with _typed(path):
-            temporary.chmod(0o666 & ~umask)
-            temporary.replace(path)
+            if through:
+                with temporary.open("rb") as whole, target.open("wb", buffering=0) as out:
+                    shutil.copyfileobj(whole, out)
+            else:
+                temporary.chmod(_mode(target))
+                temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -59,9 +74,34 @@ def write_whole(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _mode(target: Path) -> int:
+    """Return the mode of the file that was there, else what any new file of its user has: mkstemp makes private ones."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
 @contextmanager
 def _typed(path: Path) -> Iterator[None]:
     try:
         yield
+    except OutputError:
+        raise
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        told = getattr(error, "strerror", None) or error
+        raise OutputError(f"cannot write {path}: {told}. Choose another place.") from error
+
+
+@contextmanager
+def _full_disk(path: Path) -> Iterator[None]:
+    """Turn only what says that no more can be written into our error: a block may fail for reasons of its own."""
+    try:
+        yield
     except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}. Choose another place.") from error
+        if isinstance(error, OutputError) or error.errno not in _FULL:
+            raise
+        raise OutputError(
+            f"cannot write {path}: {os.strerror(error.errno)}. Nothing was written; make room, or choose another place."
+        ) from error

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
 from chatlab.errors import ChatlabError, OutputError
-from chatlab.files import prepare_folder, whole_file
+from chatlab.files import prepare_folder, whole_file, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -113,3 +114,55 @@ def test_an_error_of_the_block_itself_is_not_taken_for_one_of_the_file(tmp_path:
     with pytest.raises(FileNotFoundError, match="other") as caught, whole_file(tmp_path / "a.txt"):
         raise FileNotFoundError("other")
     assert not isinstance(caught.value, OutputError)
+
+
+def test_a_link_stays_and_its_target_changes(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.txt").write_text("old")
+    (tmp_path / "link").symlink_to("real/a.txt")
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "a.txt").read_text() == "new"
+    assert names(tmp_path / "real") == ["a.txt"]
+
+
+def test_a_link_to_nothing_yet_makes_its_target(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a.txt")
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_a_loop_of_links_is_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(OutputError):
+        write_whole(tmp_path / "a", "new")
+
+
+def test_a_pipe_is_written_through_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    read: list[bytes] = []
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader.start()
+    write_whole(pipe, "new")
+    reader.join()
+    assert read == [b"new"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert names(tmp_path) == ["pipe"]
+
+
+def test_a_device_stays_a_device_and_a_full_one_is_a_typed_error() -> None:
+    write_whole(Path("/dev/null"), "new")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+    with pytest.raises(OutputError, match="No space left"):
+        write_whole(Path("/dev/full"), "new")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+
+
+def test_a_former_files_mode_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "a").chmod(0o600)
+    write_whole(tmp_path / "a", "new")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600

@@ -41,14 +41,17 @@ class DriftRows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            with whole_file(self._folder / "drift.csv") as csv, pq.ParquetFile(self._parquet) as rows:
-                rows.schema_arrow.empty_table().to_pandas().to_csv(csv, index=False)
-                for batch in rows.iter_batches():
-                    batch.to_pandas().to_csv(csv, mode="a", header=False, index=False)
-        # An interrupt keeps the rows so far, so the file closes as if all had gone well.
-        self._files.close()
+        if isinstance(error, OSError):  # what could not be written is no file
+            self._files.__exit__(kind, error, where)
+            return
+        # An interrupt keeps the rows so far, so the files close as if all had gone well.
+        with self._files:
+            if self._writer is not None:
+                self._writer.close()
+                with whole_file(self._folder / "drift.csv") as csv, pq.ParquetFile(self._parquet) as rows:
+                    rows.schema_arrow.empty_table().to_pandas().to_csv(csv, index=False)
+                    for batch in rows.iter_batches():
+                        batch.to_pandas().to_csv(csv, mode="a", header=False, index=False)
 
     def add(self, frame: pd.DataFrame) -> None:
         """Append one frame; columns it lacks are empty text, and every frame has the first one's columns."""
