@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +11,7 @@ from chatlab.errors import LockError, RevisionCompareError
 from chatlab.locks.difference import differences_of
 from chatlab.locks.latent import latent_hashes
 from chatlab.locks.lockfile import DEFAULT, Entry, checked_alias, editing
+from chatlab.locks.vendor import copy_files, copy_place
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.differences.behaviour import probes, talk
@@ -89,11 +87,11 @@ def lock(
         taken = _taken(found, loader, prompts, options)
         if taken.warnings:
             raise LockError(f"{found.name} cannot be locked: {'; '.join(taken.warnings)}")
-        copy = lock_path.parent / "chatlab.lock.d" / alias
+        copy = copy_place(lock_path.parent, alias, taken.record["files"])
         entry = entry_of(alias, found, taken, lock_path.parent, roles, copy=copy if vendor else None)
         entry.check()
-        if vendor:  # last, so that the copy of what is locked goes only for one that can be locked
-            _copy_files(found, copy)
+        if vendor:
+            copy_files(tokenizer_files(found.folder), copy)
         Cache("locked").put(taken.sha256, taken.to_dict())
         if old is not None:
             entry = replace(entry, history=(_note(old, entry, taken), *old.history)[:HISTORY])
@@ -179,21 +177,6 @@ def _relative(source: Source, root: Path) -> str:
 def _code(source: Source) -> dict[str, Any]:
     repositories = foreign_code(source.folder)
     return {"code": [f"{name}@unpinned" for name in repositories]} if repositories else {}
-
-
-def _copy_files(source: Source, target: Path) -> None:
-    """Copy the files to a folder, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=target.parent))
-    try:
-        for name, file in tokenizer_files(source.folder).items():
-            (part / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, part / name)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 # -- hashes --------------------------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from chatlab.errors import LockError, OutputError
+from chatlab.errors import LockError
 from chatlab.files import whole_file
+from chatlab.locks.turns import in_turn
+from chatlab.locks.vendor import drop_copies
 from chatlab.render import details_html, readable, table_html
 from chatlab.results import Result
 from chatlab.tokenizers.source import Source, is_tokenizer_file, resolve
@@ -294,21 +296,17 @@ def write_lock(path: Path, entries: Mapping[str, Entry]) -> None:
 
 @contextmanager
 def editing(path: Path) -> Iterator[dict[str, Entry]]:
-    """Give the entries to change, and write them at the end; two writers at once take turns.
+    """Give the entries to change, and write them at the end; writers take turns, and a killed one holds up nobody.
 
     Raises:
-        LockError: another writer is at it, or left its guard behind.
+        OutputError: nothing can be written there.
     """
-    guard = path.with_name(f".{path.name}.guard")
-    try:
-        os.close(os.open(guard, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    except FileExistsError as error:
-        raise LockError(f"another program is writing {path.name}; if none is, delete {guard.name}") from error
-    except OSError as error:
-        raise OutputError(f"cannot write beside {path}: {error.strerror}") from error
-    try:
+    with in_turn(path.parent):
         entries = read_lock(path)
-        yield entries
-        write_lock(path, entries)
-    finally:
-        guard.unlink(missing_ok=True)
+        try:
+            yield entries
+            write_lock(path, entries)
+        finally:
+            drop_copies(path.parent, [entry.place for entry in read_lock(path).values()])
+            for part in path.parent.glob(f".{path.name}.*.tmp"):  # of a writer that was killed: it is our turn
+                part.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 
@@ -163,7 +164,7 @@ def test_a_folder_outside_is_refused_and_vendored_on_request(root, tmp_path_fact
         lock("bpe", outside, path=root / "chatlab.lock")
     assert not (root / "chatlab.lock").exists()
     entry = lock("bpe", outside, path=root / "chatlab.lock", vendor=True)
-    assert entry.place == "chatlab.lock.d/bpe"
+    assert re.fullmatch(r"chatlab\.lock\.d/bpe-[0-9a-f]{12}", entry.place)
     shutil.rmtree(outside)
     assert check(path=root / "chatlab.lock")[0].exit_code == 0
 
@@ -413,15 +414,6 @@ def test_a_write_that_fails_leaves_the_old_lock_and_no_litter(locked, monkeypatc
         write_lock(locked / "chatlab.lock", read_lock(locked / "chatlab.lock"))
     assert (locked / "chatlab.lock").read_bytes() == before
     assert [p.name for p in locked.iterdir() if p.name.startswith(".")] == []
-
-
-def test_two_writers_at_once_do_not_lose_an_entry(locked):
-    (locked / ".chatlab.lock.guard").touch()
-    with pytest.raises(LockError, match="another program"):
-        lock("other", locked / "phi3", path=locked / "chatlab.lock")
-    (locked / ".chatlab.lock.guard").unlink()
-    lock("other", locked / "phi3", path=locked / "chatlab.lock")
-    assert set(read_lock(locked / "chatlab.lock")) == {"phi3", "other"}
 
 
 def test_no_lock_at_all_says_how_to_begin(tmp_path):
