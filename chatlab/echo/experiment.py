@@ -13,6 +13,7 @@ from chatlab.echo.cut import STRATEGIES, ChosenStrategies, CutCase, chosen_strat
 from chatlab.echo.cutting.case import as_decoded, cleans_up, cut_exactly, marker_of, question_of
 from chatlab.echo.drift_table import MeasuredTurn, drift_rows
 from chatlab.echo.drift_table import concat_frames as concat_frames
+from chatlab.echo.growing import GrowingPrompts
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin
 from chatlab.echo.trace import trace_echo
 from chatlab.errors import ChatlabError, DialogueError, EncodeError, GenerationError, PromptError, TemplateError
@@ -206,6 +207,7 @@ class _Experiment:
         self._first_prompt()  # a class that makes no prompt is no fault of a dialogue
         self._replier_of = _replier_of(replies)
         self._continuations = Continuations(tokenizer)
+        self._prompts_of_dialogues = GrowingPrompts(tokenizer)
 
     def turns(self, dialogues: Sequence[Any]) -> list[MeasuredTurn]:
         asked: list[_Asked] = []
@@ -266,7 +268,7 @@ class _Experiment:
 
     def _measured(self, asked: list[_Asked]) -> list[MeasuredTurn]:
         tokenizer = self._tokenizer
-        prompt_ids = tokenizer.encode_batch([a.text for a in asked])
+        prompt_ids = self._prompts_of_dialogues.encode_batch([a.text for a in asked])
         outputs = self._outputs(asked, prompt_ids)
         alone = tokenizer.decode_batch(outputs)  # a model's ids are looked at here, once
         echoes = tokenizer.decode_own_batch(prompt_ids)
