@@ -32,11 +32,15 @@ def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
 
 
 def whole_text_after(tokenizer: Tokenizer, token_ids: list[int], split: int) -> str:
-    """The slow, obvious answer: decode everything, and the prompt up to its last whole character."""
-    whole = split
-    while whole and tokenizer.decoder()(token_ids[:whole]).endswith("\ufffd"):
+    """The slow, obvious answer: decode everything, and the prompt up to its last whole character.
+
+    A token may hold a whole character and begin another; and one bad byte may spoil the good ones before it.
+    """
+    decode, whole = tokenizer.decoder(), split
+    while whole and decode(token_ids[:whole]).endswith("\ufffd"):
         whole -= 1
-    return tokenizer.decoder()(token_ids).removeprefix(tokenizer.decoder()(token_ids[:whole]))
+    text, shown = decode(token_ids), decode(token_ids[:split]).rstrip("\ufffd")
+    return text.removeprefix(max((p for p in (shown, decode(token_ids[:whole])) if text.startswith(p)), key=len))
 
 
 @given(data=st.data())
