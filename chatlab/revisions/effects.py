@@ -18,7 +18,7 @@ from chatlab.revisions.differences.behaviour import (
 from chatlab.revisions.differences.delimiters import Delimiter, Spacing, candidates, compare_delimiters, compare_spacing
 from chatlab.revisions.differences.tables import TableDiff, changed_scores, merges_diff, vocabulary_diff
 from chatlab.revisions.differences.templates import TemplateChange, compare_templates, written_words
-from chatlab.revisions.files import FlagRow, files_tokens, flag_rows, stop_ids
+from chatlab.revisions.files import FlagRow, files_tokens, flag_rows, retyped_tokens, stop_ids
 from chatlab.revisions.structure import differences
 from chatlab.snapshots.recorder import RESERVED
 from chatlab.snapshots.views import Components, Record, loader_view
@@ -44,6 +44,8 @@ class Effects:
     after_error: str | None
     class_names: tuple[str, str]
     flags: tuple[FlagRow, ...]
+    retyped: frozenset[str]
+    """Pieces that a model file makes another kind of token."""
     components: Mapping[str, tuple[ValueChange, ...]]
     """Component name → its differing values."""
     vocabulary: TableDiff | None
@@ -142,6 +144,7 @@ def effects(before: Record, after: Record, loader: str) -> Effects:
         after_error=new.error,
         class_names=(old.class_name, new.class_name),
         flags=tuple(flag_rows(before, after, old, new)),
+        retyped=retyped_tokens(before, after),
         components=_components(*parts),
         vocabulary=_table(vocabulary_diff, parts[0].vocabulary, parts[1].vocabulary),
         merges=_table(merges_diff, parts[0].merges, parts[1].merges),

@@ -109,6 +109,17 @@ def files_tokens(record: Record) -> frozenset[str]:
     return frozenset(file_tokens(dict(record["documents"])))
 
 
+def retyped_tokens(before: Record, after: Record) -> frozenset[str]:
+    """Return the pieces that a model file makes another kind of token: control, user-defined, plain."""
+    sides = [_piece_kinds(record["documents"]) for record in (before, after)]
+    return frozenset(name for name in sides[0].keys() | sides[1].keys() if sides[0].get(name) != sides[1].get(name))
+
+
+def _piece_kinds(documents: Documents) -> dict[str, str]:
+    known = (document.get("kinds") for document in documents.values() if isinstance(document, dict))
+    return {piece: kind for kinds in known if isinstance(kinds, dict) for piece, kind in kinds.items()}
+
+
 # -- contradictions ------------------------------------------------------------------------------------------
 
 

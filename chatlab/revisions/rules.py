@@ -52,6 +52,8 @@ def pre_tokenizer(e: Effects) -> Severity | None:
 
 def added_tokens(e: Effects) -> Severity | None:
     """Flags, ids and contents of added tokens; a rule, so never below latent unless only placeholders were renamed."""
+    if not e.retyped.isdisjoint(e.lost):
+        return Severity.BREAKING
     if not e.changed_tokens and not component(e, "split_special_tokens"):
         return None
     only_ids = all(row.flag == "id" for row in e.flags if row.changed)

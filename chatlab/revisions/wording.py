@@ -20,6 +20,9 @@ from chatlab.snapshots.views import LoaderView
 EVIDENCE = 12
 """At most this many lines of evidence a finding; the files and the JSON hold the rest."""
 
+LOST = 8
+"""At most so many lost delimiters stand in a verdict."""
+
 K = ChangeKind
 
 
@@ -238,7 +241,8 @@ def verdict_lines(found: Sequence[Finding], e: Effects) -> Iterator[str]:
         counts = ", ".join(f"{f.ids_changed} of {f.probe_len} {f.family} probes" for f in changed)
         yield f"Ids change in {counts}."
     if e.lost:
-        yield f"A parser no longer finds {', '.join(e.lost)} as before."
+        more = f" and {len(e.lost) - LOST} more" if len(e.lost) > LOST else ""
+        yield f"A parser no longer finds {', '.join(e.lost[:LOST])}{more} as before."
 
 
 def advice(

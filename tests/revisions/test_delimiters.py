@@ -95,3 +95,14 @@ def test_the_first_finding_of_a_template_that_does_not_render_is_the_reason(tmp_
     assert told in c.findings[0].title
     assert c.findings[0].kind is ChangeKind.CHAT_TEMPLATE
     assert "no longer finds" not in c.verdict
+
+
+@pytest.mark.real
+def test_a_marker_that_becomes_a_control_piece_is_lost_to_most_programs(real):
+    """Mistral's v1 writes [INST] as text, v3 as a control piece, which the default decoding leaves out."""
+    c = compare_revisions(real / "mistral" / "v1", real / "mistral" / "v3", loader="sentencepiece")
+    lost = {d.token for d in c.delimiters if d.lost_bare}
+    assert {"[INST]", "[/INST]"} <= lost
+    assert c.severity is Severity.BREAKING
+    assert {f.kind for f in c.findings if f.severity is Severity.BREAKING} >= {ChangeKind.ADDED_TOKENS}
+    assert "[INST]" in c.verdict
