@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import secrets
 import threading
 import time
@@ -120,6 +121,13 @@ class Emitter:
                 sink(self._queue.get())
             self._sink = sink
 
+    def leave_behind(self) -> None:
+        """In a forked child: end a request that goes on in the parent alone."""
+        release_left_lock(self._lock)
+        self.end(
+            "error", EngineError("the process was forked while this streamed: it goes on in the parent, read it there")
+        )
+
     def _put(self, event: Event) -> None:
         with self._lock:
             try:
@@ -205,6 +213,22 @@ def _close_open_engines() -> None:
             engine.close()
 
 
+def _begin_anew() -> None:
+    for engine in list(_OPEN):
+        with suppress(AttributeError):  # one that its constructor refused
+            engine.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)
+
+
+def release_left_lock(lock: threading.Lock) -> None:
+    """Free a lock in a forked child, where the thread that held it does not live."""
+    if lock.locked():
+        lock.release()
+
+
 class Engine(ABC):
     """Something that continues token ids.
 
@@ -249,6 +273,9 @@ class Engine(ABC):
     ) -> TokenStream:
         """Begin a request whose text is known beside its ids; an engine that reads ids goes by those."""
         return self.submit(prompt_ids, params, seed=seed)
+
+    def after_fork(self) -> None:  # noqa: B027 - an engine without threads has nothing to forget
+        """Begin anew in a forked child, where no thread of the parent's lives: an engine with a worker forgets it."""
 
     @property
     @abstractmethod

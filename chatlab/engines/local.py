@@ -16,7 +16,15 @@ from transformers import DynamicCache
 from chatlab.engines.cache import cache_parameter, growing_cache, is_recurrent
 from chatlab.engines.crowding import warn_of_crowding
 from chatlab.engines.device import on_device
-from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
+from chatlab.engines.engine import (
+    Emitter,
+    Engine,
+    FinishReason,
+    TokenStream,
+    check_prompt,
+    pick_seed,
+    release_left_lock,
+)
 from chatlab.engines.processors import Sampler
 from chatlab.engines.rows import RowDecoder, lock_of
 from chatlab.engines.sampling import SamplingParams
@@ -150,6 +158,17 @@ class LocalEngine(Engine):
                 request.emitter.cancel()
         if self._worker is not threading.current_thread():
             self.wait_idle()
+
+    def after_fork(self) -> None:
+        """Forget the worker and its requests, which live in the parent; torch's threads do not live here either."""
+        for lock in (_ENGINES_LOCK, self._lock, self._model_lock):
+            release_left_lock(lock)
+        requests, self._requests, self._working = self._requests, [], False
+        self._worker = threading.Thread()
+        torch.set_num_threads(1)
+        self._torch_threads = 1
+        for request in requests:
+            request.emitter.leave_behind()
 
     def forward(self, token_ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """Logits after the last of ``token_ids`` (1, tokens), float32, shape (1, vocabulary); ``cache`` grows."""

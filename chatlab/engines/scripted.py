@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import Any, Self
 
-from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt, pick_seed
+from chatlab.engines.engine import (
+    Emitter,
+    Engine,
+    FinishReason,
+    TokenStream,
+    check_prompt,
+    pick_seed,
+    release_left_lock,
+)
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineClosed, EngineError
 from chatlab.tokenizers.interface import Encoding, Tokenizer, refuse_lone_surrogates
@@ -128,6 +136,13 @@ class ScriptedEngine(Engine):
             self._runs[emitter] = thread
             thread.start()
         return TokenStream(emitter, prompt_len=len(token_ids), seed=pick_seed(params, seed))
+
+    def after_fork(self) -> None:
+        """Forget the replies that are said in the parent."""
+        release_left_lock(self._lock)
+        runs, self._runs = self._runs, {}
+        for emitter in runs:
+            emitter.leave_behind()
 
     @property
     def active_len(self) -> int:
