@@ -264,6 +264,8 @@ def read_document(name: str, data: bytes, tables: Tables) -> Any:
                 merges = document["model"].get("merges") or [""]
                 document["model"] = tables.model(document["model"])
                 document["model"]["merges_format"] = "strings" if isinstance(merges[0], str) else "pairs"
+            elif name == "tekken.json" and isinstance(document.get("vocab"), list):
+                document["vocab"] = tables.put({row["token_bytes"]: row["rank"] for row in document["vocab"]})
             elif name == "vocab.json":
                 return {"vocab": tables.put(document)}
             return document
@@ -636,6 +638,9 @@ def template_places(documents: dict[str, Any]) -> list[dict[str, str]]:
         document = documents.get(name)
         value = document.get("chat_template") if isinstance(document, dict) else None
         found += [(key, text, name) for key, text in named_templates(value).items()]
+    for name, document in documents.items():
+        if name.endswith(".gguf") and isinstance(document, dict):
+            found += [(key, text, name) for key, text in named_templates(document.get("chat_template")).items()]
     return [{"name": name, "text": text, "source": source} for name, text, source in found if isinstance(text, str)]
 
 
@@ -653,7 +658,7 @@ def file_templates(documents: dict[str, Any]) -> dict[str, str]:
     """Return the chat templates that a loader takes from the files, by name."""
     places = [place for place in template_places(documents) if place["source"] not in PROCESSOR_TEMPLATES[1:]]
     own = [place for place in places if place["source"].endswith(".jinja")]
-    return {place["name"]: place["text"] for place in own or places}
+    return {place["name"]: place["text"] for place in reversed(own or places)}
 
 
 def special_content(value: Any) -> str | None:
@@ -666,7 +671,7 @@ def file_specials(documents: dict[str, Any]) -> dict[str, str]:
     """Return the named special tokens of the files; ``tokenizer_config.json`` has the last word."""
     found = {}
     for name, document in documents.items():
-        if name.endswith(".model") and isinstance(document, dict):
+        if name.endswith((".model", ".gguf")) and isinstance(document, dict):
             found.update(document.get("specials", {}))
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         document = documents.get(name)
@@ -690,9 +695,12 @@ def file_tokens(documents: dict[str, Any]) -> dict[str, int]:
         decoder = document.get("added_tokens_decoder")
         if isinstance(decoder, dict):
             found.update({t["content"]: int(i) for i, t in decoder.items() if isinstance(t, dict) and "content" in t})
+        if name == "tekken.json":
+            rows = document.get("special_tokens")
+            found.update({t["token_str"]: t["rank"] for t in rows or [] if isinstance(t, dict) and "token_str" in t})
         if name == "tokenizer.json":
             found.update({t["content"]: t["id"] for t in document.get("added_tokens") or [] if "content" in t})
-        if name.endswith(".model"):
+        if name.endswith((".model", ".gguf")):
             found.update(
                 {piece: -1 for piece, kind in document.get("kinds", {}).items() if kind in ("control", "user_defined")}
             )
@@ -1226,7 +1234,8 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
         request: ``folder``; ``corpus`` (the parsed probe corpus); and, as wanted, ``loaders`` (default: all
             that fit), ``options`` for ``from_pretrained``, ``prompts`` (texts of the user's own), ``also`` (added
             tokens to be probed before those of its own choice) and ``injected`` (the token that a user types). Where
-            a program calls, ``open`` may hold functions that load in place of :func:`load`, by loader.
+            a program calls, ``open`` may hold functions that load in place of :func:`load`, by loader, and ``documents``
+            the meaning of files that this one cannot parse.
 
     Raises:
         FileNotFoundError: the folder holds no tokenizer file.
@@ -1238,6 +1247,9 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     tables = Tables()
     blobs = {name: b"" if name.endswith(".gguf") else path.read_bytes() for name, path in files.items()}
     documents = {name: read_document(name, data, tables) for name, data in blobs.items()}
+    for name, document in request.get("documents", {}).items():
+        big = {key: tables.put(document[key]) for key in ("vocab", "scores", "merges") if key in document}
+        documents[name] = {**document, **big}
     own = probe_tokens(documents)
     # What the other side has comes first and in one order, or the neighbours of a token would differ between the sides.
     tokens = list(dict.fromkeys([*request.get("also", ()), *own]))

@@ -17,6 +17,7 @@ from chatlab.snapshots import recorder
 from chatlab.snapshots.arguments import switches, texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.corpus import probe_corpus
+from chatlab.snapshots.gguf_document import gguf_documents
 from chatlab.snapshots.opened import Open, opener, reader_sha256
 from chatlab.tokenizers.source import Source, resolve
 
@@ -267,7 +268,7 @@ def take(
     if loaders:
         request["loaders"] = list(loaders)
     opened = opener(found, request["options"])
-    if opened is not None:
+    if opened is not None or any(found.folder.glob("*.gguf")):
         request["reader"] = reader_sha256()
     record = recorded(found.folder, request, cache=cache, opened=opened)
     return Snapshot(label=found.name, revision=found.revision, record=record)
@@ -289,7 +290,8 @@ def recorded(
     kept = Cache("snapshots").get(key) if cache else None
     if kept is not None:
         return kept
-    record = recorder.record({**request, "folder": str(folder), "open": {"auto": opened} if opened else {}})
+    more = {"open": {"auto": opened} if opened else {}, "documents": gguf_documents(folder)}
+    record = recorder.record({**request, "folder": str(folder), **more})
     if cache:
         Cache("snapshots").put(key, record)
     return record

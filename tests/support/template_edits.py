@@ -111,8 +111,9 @@ KINDS: dict[str, Places] = {
 
 
 def edits(template: str) -> list[TemplateEdit]:
-    """Every edit of every kind that fits; comments of the template are left alone."""
-    comments = [match.span() for match in re.finditer(r"\{#.*?#\}", template, re.DOTALL)]
+    """Every edit of every kind that fits; comments and the words of a refusal are left alone: no render shows them."""
+    unseen = re.compile(r"\{#.*?#\}|\{\{-?\s*raise_exception\((?:(?!\}\}).)*\}\}", re.DOTALL)
+    comments = [match.span() for match in unseen.finditer(template)]
     return [
         TemplateEdit(kind=kind, start=start, old=old, new=new)
         for kind, places in KINDS.items()
