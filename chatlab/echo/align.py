@@ -19,8 +19,8 @@ from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER, StreamingDetokenizer
-from chatlab.tokenizers.changes import SPACE_MARK
 from chatlab.tokenizers.interface import Span, Tokenizer
+from chatlab.tokenizers.steps import SPACE_MARK
 
 DIFF_CAP = 20_000
 """Characters up to which a string diff is tried on text without offsets; it is quadratic beyond its common ends."""
@@ -299,7 +299,8 @@ def _blanks_apart(before: str, after: str, span: tuple[int, int, int, int]) -> I
     """Yield the white space at both ends of a difference and the text between them: they have causes of their own."""
     i, j, k, m = span
     lost, gained = before[i:j], after[k:m]
-    if not lost.strip():
+    stands_for_text = gained and not gained.strip() and lost == lost.strip()
+    if not lost.strip() or stands_for_text:
         yield span
         return
     lost_head, gained_head = len(lost) - len(lost.lstrip()), len(gained) - len(gained.lstrip())

@@ -20,6 +20,7 @@ class Cause(StrEnum):
     CLEAN_UP = "clean-up of spaces"
     ADDED_TOKEN_STRIP = "added-token lstrip/rstrip"
     ADDED_TOKEN_NORMALIZED = "added-token normalized flag"
+    ADDED_TOKEN_DECODED = "added token respelled by the decoder"
     NORMALIZER = "normalizer"
     PRE_TOKENIZER = "pre-tokenizer or whitespace collapse"
     SPACE_MARK = "space mark U+2581 in the text"
@@ -41,6 +42,7 @@ CURES: Mapping[Cause, str] = {
     Cause.CLEAN_UP: "decode with clean_up_tokenization_spaces=False",
     Cause.ADDED_TOKEN_STRIP: "pin the tokenizer revision; parse turns by token id, not by the whitespace after the marker",
     Cause.ADDED_TOKEN_NORMALIZED: "load a tokenizer.json whose added tokens have normalized=false",
+    Cause.ADDED_TOKEN_DECODED: "the decoder reads the token's own letters as bytes or marks: take it out of added_tokens, for the model can spell the text",
     Cause.NORMALIZER: "normalize the prompt the same way before you compare",
     Cause.PRE_TOKENIZER: "the ids do not record this whitespace; do not compare lengths",
     Cause.SPACE_MARK: "replace U+2581 in user text before encoding: the tokenizer uses it for the space",

@@ -10,7 +10,7 @@ from chatlab.echo.reading import Difference, EchoReading, EchoSetting
 from chatlab.laboratory.experiment import Experiment
 from chatlab.laboratory.tokenizer_copy import ChangedTokenizer
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER
-from chatlab.tokenizers.changes import SPACE_MARK
+from chatlab.tokenizers.steps import SPACE_MARK
 
 EchoExperiment = Experiment[EchoSetting, EchoReading, Difference]
 
@@ -57,6 +57,25 @@ class UnknownSuspect(CopySuspect):
             texts = (place.lost,)
         knowing = setting.tokenizer.change(self.change, texts) if texts else None
         return None if knowing is None else replace(setting, tokenizer=knowing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RespeltSuspect(CopySuspect):
+    """An added token whose own letters the decoder reads as bytes or marks: without it, the model spells the text."""
+
+    def changed(self, setting: EchoSetting, seen: EchoReading, place: Difference) -> EchoSetting | None:
+        """Return the setting without the added token that stands at the place, if decoding respells it."""
+        index = seen.token_at(place.place.prompt_start) if place.lost else -1
+        if index < 0 or seen.spans is None:
+            return None
+        token_id = seen.token_ids[index]
+        content = setting.tokenizer.piece(token_id)
+        if setting.prompt[slice(*seen.spans[index])].strip() != content.strip():
+            return None
+        if setting.tokenizer.decode([token_id], skip_special_tokens=False) == content:
+            return None
+        other = setting.tokenizer.change(self.change, content)
+        return None if other is None else replace(setting, tokenizer=other)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +181,10 @@ def _gains_blank(place: Difference) -> bool:
     return place.is_blank and len(place.gained) >= len(place.lost)
 
 
+def _has_no_decoder(place: Difference) -> bool:
+    return place.reading.setting.tokenizer.change("join_without_spaces") is not None
+
+
 def _is_blank(place: Difference) -> bool:
     return place.is_blank
 
@@ -209,6 +232,7 @@ SUSPECTS: tuple[EchoExperiment, ...] = (
         where=_has_mark,
     ),
     UnknownSuspect(cause=Cause.UNKNOWN_TOKEN, change="know_the_unknown", where=_is_unknown),
+    RespeltSuspect(cause=Cause.ADDED_TOKEN_DECODED, change="without_added_token", where=_is_other_text),
     CopySuspect(cause=Cause.NORMALIZER, change="keep_text", where=_is_other_text),
     CopySuspect(cause=Cause.NORMALIZER, change="keep_extra_whitespace", where=_loses_blank),
     CopySuspect(cause=Cause.BYTE_FALLBACK, change="add_byte_fallback_decoder", where=_shows_bytes),
@@ -218,6 +242,7 @@ SUSPECTS: tuple[EchoExperiment, ...] = (
     NOT_NORMALIZED,
     CopySuspect(cause=Cause.SPACES_BETWEEN_SPECIALS, change="no_spaces_between_specials", where=_gains_blank),
     CopySuspect(cause=Cause.DECODER_JOIN, change="join_without_spaces", where=_gains_blank),
+    CopySuspect(cause=Cause.DECODER_JOIN, change="decoder_of_its_model", where=_has_no_decoder),
     CopySuspect(
         cause=Cause.ADDED_TOKEN_STRIP,
         change="added_token_flags",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chatlab import render
-from chatlab.echo.causes import iter_edits, laboratory_of
+from chatlab.echo.causes import EchoLaboratory, iter_edits, laboratory_of
 from chatlab.echo.edits import Cause, Edit
 from chatlab.echo.reading import EchoSetting
 from chatlab.errors import EncodeError, TokenIdError
+from chatlab.laboratory.laboratory import is_panic
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
+from chatlab.prompts.dialogue import Dialogue, prompts_of
+from chatlab.prompts.messages import prompt_of_messages
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.results import Result
+from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import as_tokenizer
 
 if TYPE_CHECKING:
@@ -23,8 +28,14 @@ if TYPE_CHECKING:
 
     from chatlab.plots import Drawing
 
+EchoPrompt = str | AbstractChatPrompt | Dialogue | Sequence[Mapping[str, Any]]
+"""A text, or what gives one: a prompt class with its history; messages or a dialogue for the chat template."""
+
 EDIT_CAP = 300
 """Edits drawn at most, so that no output grows past what a code host draws."""
+
+DOUBT_CAP = 3
+"""Experiments that do not count, named at most in a summary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +109,12 @@ class EchoTrace(Result):
         if not self.edits:
             return f"{self.tokenizer}: the echo is the prompt, character for character."
         counts = ", ".join(f"{n} × {cause}" for cause, n in self.cause_counts().items())
-        return f"{self.tokenizer}: drift {self.drift:+d} ({self.echo_len} characters echoed, {self.skip_echo_len} planned): {counts}."
+        return f"{self.tokenizer}: drift {self.drift:+d} ({self.echo_len} characters echoed, {self.skip_echo_len} planned): {counts}.{self._doubts()}"
+
+    def _doubts(self) -> str:
+        shown = "; ".join(render.visible(why) for why in self.uncounted[:DOUBT_CAP])
+        more = f"; {len(self.uncounted) - DOUBT_CAP} more" if len(self.uncounted) > DOUBT_CAP else ""
+        return f" Experiments that do not count: {shown}{more}." if shown else ""
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row an edit."""
@@ -177,7 +193,7 @@ class EchoTrace(Result):
 
 def trace_echo(
     tokenizer: Any,
-    prompt: str | AbstractChatPrompt,
+    prompt: EchoPrompt,
     *,
     add_special_tokens: bool = False,
     skip_special_tokens: bool = True,
@@ -187,13 +203,15 @@ def trace_echo(
 
     Args:
         tokenizer: an AutoTokenizer, raw ``tokenizers.Tokenizer``, ``SentencePieceProcessor``, a path, or an adapter.
-        prompt: a text, or a prompt class instance whose ``create_prompt`` gives it.
+        prompt: a text, or a prompt class instance whose ``create_prompt`` gives it. Messages and dialogues are
+            written by the tokenizer's own chat template, a dialogue up to where its last reply begins.
         add_special_tokens: as the program calls the tokenizer; chat prompts usually spell their own ``<s>``.
         skip_special_tokens: as the program decodes.
         keep: the part of the ids that the program passes on, such as ``slice(-1024, None)`` for a left cut.
 
     Raises:
-        EncodeError: the prompt is not text a tokenizer can take.
+        EncodeError: the prompt is not text a tokenizer can take, or the tokenizer's library gives up on it.
+        PromptError: the messages or the dialogue are none that the chat template can write.
         TokenIdError: ``keep`` skips ids or turns them round.
         TokenizerLoadError: ``tokenizer`` is none.
 
@@ -204,9 +222,7 @@ def trace_echo(
     <Cause.NORMALIZER: 'normalizer'>
     """
     reader = as_tokenizer(tokenizer)
-    text = prompt_text(prompt) if isinstance(prompt, AbstractChatPrompt) else prompt
-    if not isinstance(text, str):
-        raise EncodeError(f"a prompt is a str or a prompt class instance, not {type(prompt).__name__}")
+    text = _text_of(prompt, reader)
     if not isinstance(keep, slice) or keep.step not in (None, 1):
         raise TokenIdError(f"keep cuts ids off at the ends and is a slice(start, end), not {keep!r}")
     setting = EchoSetting(
@@ -216,7 +232,7 @@ def trace_echo(
         skip=skip_special_tokens,
         keep=(keep.start, keep.stop),
     )
-    laboratory = laboratory_of(setting)
+    laboratory = _opened(setting)
     reading = laboratory.before
     edits = tuple(iter_edits(laboratory))
     planned = reader.without_special_strs(text) if skip_special_tokens else text
@@ -235,9 +251,49 @@ def trace_echo(
     )
 
 
+def _text_of(prompt: object, reader: Tokenizer) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    if isinstance(prompt, AbstractChatPrompt):
+        return prompt_text(prompt)
+    is_dialogue = isinstance(prompt, Dialogue)
+    if not is_dialogue and not (isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], Mapping)):
+        raise EncodeError(f"a prompt is a str, a prompt class instance, messages or a dialogue, not {_kind(prompt)}")
+    if not getattr(reader.wrapped, "chat_template", None):
+        way = "prompts_of(dialogue, PromptClass)" if is_dialogue else "prompt_of_messages(messages, PromptClass)"
+        raise EncodeError(
+            f"{reader.name} carries no chat template that could write a {_kind(prompt)}: give the text, or a prompt "
+            f"of chatlab.prompts.{'dialogue' if is_dialogue else 'messages'}.{way}"
+        )
+
+    def in_template() -> ChatTemplatePrompt:
+        return ChatTemplatePrompt(reader.wrapped)
+
+    if isinstance(prompt, Dialogue):
+        *_, (_, last) = prompts_of(prompt, in_template)
+        return prompt_text(last)
+    return prompt_text(prompt_of_messages(cast(Sequence[Mapping[str, Any]], prompt), in_template))
+
+
+def _kind(prompt: object) -> str:
+    return prompt.__name__ if isinstance(prompt, type) else type(prompt).__name__
+
+
+def _opened(setting: EchoSetting) -> EchoLaboratory:
+    try:
+        return laboratory_of(setting)
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise EncodeError(
+            f"the library under {setting.tokenizer.name} gives up on this prompt: {error}. A pattern of its normalizer "
+            "or pre-tokenizer takes too long on such text: change it in tokenizer.json, or shorten the text"
+        ) from error
+
+
 def trace_echoes(
     tokenizer: Any,
-    prompts: Iterable[str | AbstractChatPrompt],
+    prompts: Iterable[EchoPrompt],
     *,
     progress: bool | Reporter = False,
     **options: Any,

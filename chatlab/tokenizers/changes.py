@@ -9,45 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-Json = dict[str, Any]
+from chatlab.tokenizers.steps import (
+    SPACE_MARK,
+    Json,
+    edit_steps,
+    steps,
+    strips_ends,
+    with_steps,
+    writes_prefix,
+    writes_space_mark,
+)
+
 Change = Callable[[Json, Any], Json | None]
-
-SPACE_MARK = "\u2581"
-
-
-def steps(component: Json | None) -> list[Json]:
-    """Return the flat steps of a normalizer, pre-tokenizer or decoder; a Sequence is its steps."""
-    if component is None:
-        return []
-    if component["type"] != "Sequence":
-        return [component]
-    inner = component.get("normalizers") or component.get("pretokenizers") or component.get("decoders") or []
-    return [step for part in inner for step in steps(part)]
-
-
-def sequence(kind: str, parts: list[Json]) -> Json | None:
-    """Return the component made of ``parts``; the inverse of :func:`steps`."""
-    if not parts:
-        return None
-    if len(parts) == 1:
-        return parts[0]
-    key = {"normalizer": "normalizers", "pre_tokenizer": "pretokenizers", "decoder": "decoders"}[kind]
-    return {"type": "Sequence", key: parts}
-
-
-def with_steps(state: Json, kind: str, parts: list[Json]) -> Json:
-    """Return ``state`` with the steps of one component replaced."""
-    return {**state, kind: sequence(kind, parts)}
-
-
-def edit_steps(state: Json, kind: str, edit: Callable[[Json], list[Json] | None]) -> Json | None:
-    """Return ``state`` with each step replaced by ``edit(step)``; ``None`` where no step is edited."""
-    before = steps(state.get(kind))
-    edits = [edit(step) for step in before]
-    if all(new is None for new in edits):
-        return None
-    after = [part for step, new in zip(before, edits, strict=True) for part in ([step] if new is None else new)]
-    return with_steps(state, kind, after)
 
 
 def unchanged(state: Json, _: Any = None) -> Json:
@@ -79,9 +52,9 @@ def _prefix(state: Json, scheme: str) -> Json | None:
         return None
 
     changed = edit_steps(state, "pre_tokenizer", pre)
-    if any(step["type"] == "Prepend" for step in steps(state.get("normalizer"))):
-        # The Prepend normalizer knows no "first": a Metaspace that only prepends says the same of one segment.
-        changed = edit_steps(changed or state, "normalizer", lambda s: [] if s["type"] == "Prepend" else None)
+    if any(writes_prefix(step) for step in steps(state.get("normalizer"))):
+        # A normalizer knows no "first": a Metaspace that only prepends says the same of one segment.
+        changed = edit_steps(changed or state, "normalizer", lambda step: [] if writes_prefix(step) else None)
         assert changed is not None
         if scheme != "never":
             first = {"type": "Metaspace", "replacement": SPACE_MARK, "prepend_scheme": scheme, "split": False}
@@ -97,12 +70,11 @@ def prefix_always_added(state: Json, _: Any = None) -> Json | None:
             return [{**step, "prepend_scheme": "never"}]
         return None
 
+    prepend = {"type": "Prepend", "prepend": SPACE_MARK}
     changed = edit_steps(state, "pre_tokenizer", without)
-    if changed is None:
-        return None
-    return with_steps(
-        changed, "normalizer", [*steps(state.get("normalizer")), {"type": "Prepend", "prepend": SPACE_MARK}]
-    )
+    if changed is not None:
+        return with_steps(changed, "normalizer", [*steps(state.get("normalizer")), prepend])
+    return edit_steps(state, "normalizer", lambda s: [prepend] if s["type"] != "Prepend" and writes_prefix(s) else None)
 
 
 def drop_normalizer_step(state: Json, number: int) -> Json | None:
@@ -116,17 +88,6 @@ def drop_normalizer_step(state: Json, number: int) -> Json | None:
 def keep_text(state: Json, _: Any = None) -> Json | None:
     """Leave out every normalizer step that changes text, and keep those that only write the space mark."""
     return edit_steps(state, "normalizer", lambda step: None if writes_space_mark(step) else [])
-
-
-def writes_space_mark(step: Json) -> bool:
-    """Tell whether a normalizer step only prepends the space mark or writes it for a space.
-
-    >>> writes_space_mark({"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"})
-    True
-    """
-    if step["type"] == "Prepend":
-        return True
-    return step["type"] == "Replace" and step.get("pattern") == {"String": " "} and step["content"] == SPACE_MARK
 
 
 def keep_split_off(state: Json, _: Any = None) -> Json | None:
@@ -158,7 +119,7 @@ def decoder_keeps_ends(state: Json, _: Any = None) -> Json | None:
     """Let the decoder strip nothing from the ends of the text."""
 
     def edit(step: Json) -> list[Json] | None:
-        if step["type"] == "Strip":
+        if step["type"] != "Metaspace" and strips_ends(step):
             return []
         if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
             return [{**step, "prepend_scheme": "never"}]
@@ -178,6 +139,39 @@ def add_byte_fallback_decoder(state: Json, _: Any = None) -> Json | None:
 def join_without_spaces(state: Json, _: Any = None) -> Json | None:
     """Join pieces with nothing between them, where a missing decoder would put spaces."""
     return None if state.get("decoder") else with_steps(state, "decoder", [{"type": "Fuse"}])
+
+
+def decoder_of_its_model(state: Json, _: Any = None) -> Json | None:
+    """Decode as the pieces are spelled: bytes, space marks, or suffixes of words."""
+    decoder = _fitting_decoder(state)
+    return None if steps(state.get("decoder")) == decoder else with_steps(state, "decoder", decoder)
+
+
+_BYTE_LEVEL: Json = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+
+
+def _fitting_decoder(state: Json) -> list[Json]:
+    model, pre = state["model"], steps(state.get("pre_tokenizer"))
+    suffix = model.get("end_of_word_suffix")
+    word_ends = [
+        {"type": "Replace", "pattern": {"String": suffix}, "content": " "},
+        {"type": "Replace", "pattern": {"Regex": " $"}, "content": ""},
+    ]
+    if any(step["type"] == "ByteLevel" for step in pre):
+        return [_BYTE_LEVEL, *(word_ends if suffix else [])]
+    if suffix:
+        return [{"type": "Fuse"}, *word_ends]
+    if model["type"] == "WordPiece":
+        return [{"type": "WordPiece", "prefix": model["continuing_subword_prefix"], "cleanup": False}]
+    space = {"type": "Replace", "pattern": {"String": SPACE_MARK}, "content": " "}
+    return [space, {"type": "ByteFallback"}, {"type": "Fuse"}]
+
+
+def without_added_token(state: Json, content: str) -> Json | None:
+    """Leave one text out of the added tokens, so that the model spells it."""
+    tokens = state.get("added_tokens", [])
+    kept = [token for token in tokens if token["content"] != content]
+    return None if len(kept) == len(tokens) else {**state, "added_tokens": kept}
 
 
 def wordpiece_cleanup_off(state: Json, _: Any = None) -> Json | None:
@@ -243,6 +237,8 @@ CHANGES: dict[str, Change] = {
         keep_split_off,
         add_byte_fallback_decoder,
         join_without_spaces,
+        decoder_of_its_model,
+        without_added_token,
         wordpiece_cleanup_off,
         added_token_flags,
         know_the_unknown,

@@ -15,9 +15,10 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import DecodeError, EncodeError, TokenIdError
-from chatlab.tokenizers.changes import CHANGES, Json, steps
+from chatlab.tokenizers.changes import CHANGES
 from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
 from chatlab.tokenizers.interface import Encoding, Tokenizer, is_panic, refuse_lone_surrogates
+from chatlab.tokenizers.steps import Json, steps
 
 CleanUp = Callable[[str], str]
 OwnDecode = Callable[..., str]

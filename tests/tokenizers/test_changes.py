@@ -11,8 +11,18 @@ import pytest
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.embedded import tokenizer_names, tokenizer_path
-from chatlab.tokenizers.changes import CHANGES, Json, edit_steps, sequence, steps, with_steps, writes_space_mark
+from chatlab.tokenizers.changes import CHANGES
 from chatlab.tokenizers.fast import FastTokenizer
+from chatlab.tokenizers.steps import (
+    Json,
+    edit_steps,
+    sequence,
+    steps,
+    strips_ends,
+    with_steps,
+    writes_prefix,
+    writes_space_mark,
+)
 from tests.echo.injection import SPECIALS, clean_state
 
 MARK = "\u2581"
@@ -71,7 +81,10 @@ CASES: dict[str, list[tuple[Json, object, str, str, str]]] = {
         (state(normalizer={"type": "Sequence", "normalizers": [PREPEND, WRITE_MARK]}), None, "a</s>b", " a</s> b", "a</s>b"),
         (state(pre_tokenizer={**METASPACE, "prepend_scheme": "first"}), None, "a</s>b", " a</s>b", "a</s>b"),
     ],
-    "prefix_always_added": [(state(normalizer=None, pre_tokenizer=METASPACE), None, " a", " a", "  a")],
+    "prefix_always_added": [
+        (state(normalizer=None, pre_tokenizer=METASPACE), None, " a", " a", "  a"),
+        (state(normalizer={"type": "Replace", "pattern": {"Regex": "^ ?"}, "content": MARK}), None, " a", " a", "  a"),
+    ],
     "drop_normalizer_step": [
         (state(normalizer={"type": "Sequence", "normalizers": [NFKC, {"type": "Lowercase"}]}), 0, "\uff21", "a", "\uff41"),
         (state(normalizer={"type": "Sequence", "normalizers": [NFKC, {"type": "Lowercase"}]}), 1, "\uff21", "a", "A"),
@@ -91,6 +104,13 @@ CASES: dict[str, list[tuple[Json, object, str, str, str]]] = {
     "added_token_flags": [
         (state(added_tokens=flag("</s>", rstrip=True)), {"rstrip": False}, "</s> b", "</s>b", "</s> b"),
         (state(added_tokens=flag("</s>", rstrip=True)), {"content": "</s>", "rstrip": False}, "</s> b", "</s>b", "</s> b"),
+    ],
+    "decoder_of_its_model": [
+        (state(decoder=None), None, "a b", "a ▁ b", "a b"),
+        (state(normalizer=None, pre_tokenizer={"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}, decoder=None), None, "ab", "a b", "ab"),
+    ],
+    "without_added_token": [
+        (state(added_tokens=flag("<|user|>", special=False), decoder=decoder_with({"type": "Replace", "pattern": {"String": "<|user|>"}, "content": "?"})), "<|user|>", "a<|user|>", "a?", "a?"),
     ],
     "know_the_unknown": [(state(model=NO_BYTES), ["\u65e5"], "a\u65e5", "a<unk>", "a\u65e5")],
     "no_truncation": [
@@ -210,3 +230,22 @@ def test_only_a_space_becomes_the_space_mark() -> None:
     assert not writes_space_mark({**WRITE_MARK, "content": "_"})
     assert not writes_space_mark({**WRITE_MARK, "pattern": {"Regex": " +"}})
     assert not writes_space_mark({"type": "NFC"})
+
+
+@pytest.mark.parametrize(
+    "pattern", [{"Regex": "^"}, {"Regex": "(?<!\\n)^"}, {"Regex": "^(?=[a-zA-Z])"}, {"Regex": "^ ?"}], ids=str
+)
+def test_a_dummy_prefix_is_known_by_what_it_writes_and_not_by_its_type(pattern: dict[str, str]) -> None:
+    assert writes_prefix({"type": "Replace", "pattern": pattern, "content": MARK})
+    assert writes_prefix(PREPEND)
+    assert not writes_prefix(WRITE_MARK)
+    assert not writes_prefix({"type": "Prepend", "prepend": "x"})
+
+
+def test_a_step_that_strips_ends_is_known_by_what_it_takes_away() -> None:
+    assert strips_ends({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    assert strips_ends({"type": "Strip", "content": MARK, "start": 2, "stop": 0})
+    assert strips_ends({"type": "Replace", "pattern": {"Regex": "^ "}, "content": ""})
+    for step in ({"type": "Fuse"}, {"type": "ByteFallback"}, {"type": "Strip", "content": "x", "start": 1, "stop": 0}):
+        assert not strips_ends(step)
+    assert not strips_ends({"type": "Replace", "pattern": {"String": " "}, "content": ""})
