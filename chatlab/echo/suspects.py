@@ -17,7 +17,7 @@ EchoExperiment = Experiment[EchoSetting, EchoReading, Difference]
 DECODING = frozenset(
     {Cause.SPACES_BETWEEN_SPECIALS, Cause.CLEAN_UP, Cause.DECODER_STRIP, Cause.DECODER_JOIN, Cause.BYTE_FALLBACK}
 )
-"""Causes that lie in decoding: where the ids cannot tell the prompt from the echo, none of them is right."""
+"""Causes that lie in decoding: where the ids cannot tell the prompt from the echo, none of them is enough."""
 
 Where = Callable[[Difference], bool]
 
@@ -25,7 +25,11 @@ Where = Callable[[Difference], bool]
 def _proves(cause: Cause, place: Difference, after: EchoReading) -> bool:
     if cause is Cause.TRUNCATION:
         return place.is_found_again_in(after)
-    return place.is_gone_in(after) and not (cause in DECODING and place.is_lost_in_encoding)
+    return place.is_gone_in(after)
+
+
+def _can_be_alone(cause: Cause, place: Difference) -> bool:
+    return cause not in DECODING or not place.is_lost_in_encoding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,10 @@ class CopySuspect(ChangedTokenizer[EchoSetting, EchoReading, Difference]):
     def applies(self, place: Difference) -> bool:
         """Tell whether the shape of the difference points here."""
         return self.where(place)
+
+    def suffices(self, place: Difference) -> bool:
+        """Tell whether the ids leave room for a cause in decoding."""
+        return _can_be_alone(self.cause, place)
 
     def undoes(self, place: Difference, after: EchoReading) -> bool:
         """Tell whether the place is as it was in the prompt."""
@@ -99,6 +107,10 @@ class CallSuspect(EchoExperiment):
         """Return the setting with another call, or ``None`` where the program calls it so already."""
         changed = self.change(setting) if self.where(place) else setting
         return None if changed == setting else changed
+
+    def suffices(self, place: Difference) -> bool:
+        """Tell whether the ids leave room for a cause in decoding."""
+        return _can_be_alone(self.cause, place)
 
     def undoes(self, place: Difference, after: EchoReading) -> bool:
         """Tell whether the place is as it was in the prompt."""

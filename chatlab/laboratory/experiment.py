@@ -54,6 +54,10 @@ class Experiment(ABC, Generic[Setting, Seen, Place]):
         """Return the setting made in the same way with nothing changed; ``None`` where no such thing can be made."""
         return setting
 
+    def suffices(self, place: Place) -> bool:
+        """Tell whether this can be the cause alone; where not, it is one only beside another that can."""
+        return True
+
     def undoes(self, place: Place, after: Seen) -> bool:
         """Tell whether what was observed after the change proves the cause."""
         return place.is_gone_in(after)

@@ -58,7 +58,10 @@ class Laboratory(Generic[Setting, Seen, Place]):
         after = self._after(place, experiments)
         if after is None or not all(experiment.undoes(place, after) for experiment in experiments):
             return None
-        return Proof(experiments=experiments, after=after) if self._has_control(experiments) else None
+        if not any(experiment.suffices(place) for experiment in experiments) or not self._has_control(experiments):
+            return None
+        likely = sorted(experiments, key=lambda experiment: not experiment.applies(place))
+        return Proof(experiments=tuple(likely), after=after)
 
     def _after(self, place: Place, experiments: Sequence[Experiment[Setting, Seen, Place]]) -> Seen | None:
         setting, seen = self.setting, self.before
