@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from chatlab import render
-from chatlab.echo.causes import EchoLaboratory, iter_edits, laboratory_of
+from chatlab.echo.causes import iter_edits, laboratory_of
 from chatlab.echo.edits import Cause, Edit
 from chatlab.echo.reading import EchoSetting
 from chatlab.errors import EncodeError, TokenIdError
-from chatlab.laboratory.laboratory import is_panic
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
@@ -232,7 +231,7 @@ def trace_echo(
         skip=skip_special_tokens,
         keep=(keep.start, keep.stop),
     )
-    laboratory = _opened(setting)
+    laboratory = laboratory_of(setting)
     reading = laboratory.before
     edits = tuple(iter_edits(laboratory))
     planned = reader.without_special_strs(text) if skip_special_tokens else text
@@ -277,18 +276,6 @@ def _text_of(prompt: object, reader: Tokenizer) -> str:
 
 def _kind(prompt: object) -> str:
     return prompt.__name__ if isinstance(prompt, type) else type(prompt).__name__
-
-
-def _opened(setting: EchoSetting) -> EchoLaboratory:
-    try:
-        return laboratory_of(setting)
-    except BaseException as error:
-        if not is_panic(error):
-            raise
-        raise EncodeError(
-            f"the library under {setting.tokenizer.name} gives up on this prompt: {error}. A pattern of its normalizer "
-            "or pre-tokenizer takes too long on such text: change it in tokenizer.json, or shorten the text"
-        ) from error
 
 
 def trace_echoes(

@@ -13,6 +13,7 @@ from itertools import combinations
 from typing import Generic
 
 from chatlab.laboratory.experiment import Experiment, Place, Seen, Setting, in_words
+from chatlab.tokenizers.interface import is_panic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +117,3 @@ class Laboratory(Generic[Setting, Seen, Place]):
     def _note(self, why: str) -> None:
         if why not in self.uncounted:
             self.uncounted.append(why)
-
-
-def is_panic(error: BaseException) -> bool:
-    """Tell whether Rust gave up: its ``PanicException`` is no ``Exception`` and passes every handler."""
-    return type(error).__name__ == "PanicException"
