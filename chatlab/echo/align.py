@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER, StreamingDetokenizer
 from chatlab.tokenizers.interface import Span, Tokenizer
-from chatlab.tokenizers.steps import SPACE_MARK
+from chatlab.tokenizers.pipeline.steps import SPACE_MARK
 
 DIFF_CAP = 20_000
 """Characters up to which a string diff is tried on text without offsets; it is quadratic beyond its common ends."""

@@ -10,7 +10,7 @@ from chatlab.echo.reading import Difference, EchoReading, EchoSetting
 from chatlab.laboratory.experiment import Experiment
 from chatlab.laboratory.tokenizer_copy import ChangedTokenizer
 from chatlab.streaming.detokenizer import REPLACEMENT_CHARACTER
-from chatlab.tokenizers.steps import SPACE_MARK
+from chatlab.tokenizers.pipeline.steps import SPACE_MARK
 
 EchoExperiment = Experiment[EchoSetting, EchoReading, Difference]
 

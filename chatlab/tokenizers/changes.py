@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from chatlab.tokenizers.steps import (
+from chatlab.tokenizers.pipeline.steps import (
     SPACE_MARK,
     Json,
     edit_steps,

@@ -18,7 +18,7 @@ from chatlab.errors import DecodeError, EncodeError, TokenIdError
 from chatlab.tokenizers.changes import CHANGES
 from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
 from chatlab.tokenizers.interface import Encoding, Tokenizer, is_panic, refuse_lone_surrogates
-from chatlab.tokenizers.steps import Json, steps
+from chatlab.tokenizers.pipeline.steps import Json, steps
 
 CleanUp = Callable[[str], str]
 OwnDecode = Callable[..., str]

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from chatlab.embedded import tokenizer_names, tokenizer_path
 from chatlab.tokenizers.changes import CHANGES
 from chatlab.tokenizers.fast import FastTokenizer
-from chatlab.tokenizers.steps import (
+from chatlab.tokenizers.pipeline.steps import (
     Json,
     edit_steps,
     sequence,
