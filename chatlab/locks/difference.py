@@ -15,6 +15,7 @@ from chatlab.severity import Severity
 
 COMPONENT_SEVERITY = {
     "stop_ids": Severity.BREAKING,
+    "added_token_ids": Severity.BREAKING,
     "bos_token": Severity.BREAKING,
     "eos_token": Severity.BREAKING,
     "renders_plain": Severity.BREAKING,

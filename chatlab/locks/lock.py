@@ -198,6 +198,9 @@ def component_hashes(taken: Snapshot, loader: str) -> dict[str, str]:
         "model": model,
         "class": view.class_name,
         "added_tokens": raw["added_tokens"],
+        "added_token_ids": {
+            t.content: t.token_id for t in view.added_tokens.values() if not RESERVED.search(t.content)
+        },
         "specials": view.specials,
         **{name: view.specials.get(name) for name in ("bos_token", "eos_token")},
         "settings": view.settings,

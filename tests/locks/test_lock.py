@@ -108,7 +108,16 @@ def test_a_check_weighs_a_change_as_a_comparison_does(locked, change, severity):
     assert result.severity is severity
 
 
-TELLING = {"end", "contradicted", "in-one-file-alone", "named-comes", "of-a-processor", "map-contradicts", "unseen"}
+TELLING = {
+    "appears",
+    "end",
+    "contradicted",
+    "in-one-file-alone",
+    "named-comes",
+    "of-a-processor",
+    "map-contradicts",
+    "unseen",
+}
 """Changes whose weight hangs on more than the hash of one part."""
 
 
