@@ -184,3 +184,17 @@ def test_each_outside_library_has_one_owner(library: str) -> None:
 def test_no_drawer_names() -> None:
     drawers = {"utils", "util", "helpers", "helper", "common", "core", "misc"}
     assert not [name for name in FILES if drawers & set(name.split("."))]
+
+
+def test_no_test_imports_from_a_test() -> None:
+    """What several need stands beside them, or in tests/support where rooms share it."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        room = path.relative_to(ROOT).parent.as_posix().replace("/", ".")
+        for target, _ in imports(path.read_text(encoding="utf-8")):
+            parts = target.split(".")
+            if parts[0] == "tests" and len(parts) > 2:
+                assert not any(part.startswith("test_") for part in parts[:-1]), f"{path.name} imports {target}"
+                shared = target.startswith(
+                    ("tests.support", "tests.conftest", "tests.echo.injection")
+                ) or room.startswith(f"tests.{parts[1]}")
+                assert shared, f"{path} imports {target} of another room: put it into tests/support"

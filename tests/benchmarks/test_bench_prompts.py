@@ -19,8 +19,8 @@ from chatlab.prompts.dialogue import prompts_of
 from chatlab.prompts.formats.registry import FORMATS
 from chatlab.prompts.prompt_difference import PromptDifference
 from chatlab.prompts.templates.sandbox import _CHILDREN, render_untrusted
-from tests.prompts.control_tokens.test_encode import built
-from tests.prompts.templates.test_sandbox import BOMBS, VARIABLES
+from tests.support.forgeries import built
+from tests.support.hostile_templates import BOMBS, VARIABLES
 from tests.support.small_tokenizers import encodable_dialogues, small_tokenizers
 
 WORDS = "Who is the director of the film that we saw together last week in the old cinema by the river? "

@@ -14,10 +14,10 @@ import statistics
 from contextlib import suppress
 from typing import Any
 
-from tests.browser.conftest import chromium as chromium
-from tests.browser.conftest import context as context
-from tests.browser.conftest import lab as lab
-from tests.browser.lab import Lab, Notebook
+from tests.support.browser import chromium as chromium
+from tests.support.browser import context as context
+from tests.support.browser import lab as lab
+from tests.support.lab import Lab, Notebook
 
 LIMITS = {"over_print_us": 1, "messages": 10, "kB": 20, "last_ms": 100, "gap_ms": 100}
 """2,000 tokens: kernel time a token beyond ``print``, messages and kilobytes on the wire, start to the last token on

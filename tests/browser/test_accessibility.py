@@ -11,7 +11,8 @@ import pytest
 from chatlab import ChatPromptMetaLlamaLlama2Chat, DriftExplorer, EchoView, load_tokenizer, measure_drift
 from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.prompts.dialogue import read_dialogues
-from tests.browser.lab import Notebook
+from tests.browser.axe import RUN_AXE
+from tests.support.lab import Notebook
 
 pytestmark = pytest.mark.slow
 
@@ -50,10 +51,6 @@ frame = measure_drift(list(read_dialogues(dialogues_path()))[:60], ChatPromptMet
 DriftExplorer(frame)
 """,
 )
-RUN_AXE = """async (selectors) => {
-  const found = await axe.run({ include: selectors.map((selector) => [selector]) }, { resultTypes: ["violations"] });
-  return found.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target.join(" ") + " " + n.failureSummary).join("; "));
-}"""
 VIEWS = (".cl-root", ".chatlab")
 
 

@@ -11,8 +11,8 @@ import pytest
 from chatlab import ChatPromptMetaLlamaLlama2Chat, SamplingParams
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
 from chatlab.widgets.chat_panel import SETTINGS, ChatPanel
+from tests.browser.axe import RUN_AXE
 from tests.browser.bare import Bare
-from tests.browser.test_accessibility import RUN_AXE
 
 KEY = """([key, options]) => {
   const box = document.querySelector(".cl-box");

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.lab import KERNEL_STATUS, PROMPTS, Notebook
+from tests.support.lab import KERNEL_STATUS, PROMPTS, Notebook
 
 pytestmark = pytest.mark.slow
 

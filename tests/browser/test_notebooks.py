@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import Lab, Notebook
 from tests.conftest import ROOT
+from tests.support.lab import Lab, Notebook
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.lab import Notebook
+from tests.support.lab import Notebook
 
 pytestmark = pytest.mark.slow
 

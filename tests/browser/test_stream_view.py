@@ -9,7 +9,7 @@ import pytest
 
 from chatlab.widgets.stream_view import StreamView
 from tests.browser.bare import Bare
-from tests.browser.conftest import missing
+from tests.support.browser import missing
 
 AT_END = "((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 8)(document.querySelector('.cl-log'))"
 STORY = ["Hello, ", "世界 ", "👍🏽", "🇯🇵", "\n\tdone", " e\u0301", "\u202eabc\u202c"]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from chatlab.buffering.reference import find_stop
 from chatlab.buffering.sentence_stop import SentenceStop, StopResult
 from chatlab.errors import BufferingError, FullTextMismatch
+from tests.buffering.modes import MODES
 from tests.buffering.strategies import cuts, law, patterns, texts
-from tests.buffering.test_tokflow import MODES
 
 
 def run(sentence: SentenceStop, fragments: list[str], opts: dict[str, object]) -> tuple[list[str], StopResult]:

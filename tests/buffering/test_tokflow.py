@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from chatlab.buffering.reference import replace_all
 from chatlab.buffering.tokflow import TokFlow
 from chatlab.errors import BufferingError, FragmentTypeError, FullTextMismatch
+from tests.buffering.modes import MODES
 from tests.buffering.strategies import cuts, law, patterns, texts
-
-MODES = [{"in_type": i, "out_type": o} for i in ("spot", "full") for o in ("spot", "full")]
 
 
 def run(flow: TokFlow, fragments: list[str], opts: dict[str, str]) -> list[str]:

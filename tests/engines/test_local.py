@@ -16,23 +16,15 @@ import transformers
 
 from chatlab.engines import local
 from chatlab.engines.batch import BatchEngine
-from chatlab.engines.engine import EndEvent, TokenEvent
+from chatlab.engines.engine import EndEvent
 from chatlab.engines.local import LocalEngine, end_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError, TokenIdError
 from chatlab.testing import tiny_llama, tiny_tokenizer
 from tests.conftest import ROOT
+from tests.engines.asked import ids_of, prompts
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=12)
-
-
-def ids_of(run) -> list[int]:
-    return [event.token_id for event in run if isinstance(event, TokenEvent)]
-
-
-def prompts(count: int, vocab_len: int, longest: int, seed: int = 0) -> list[list[int]]:
-    draw = random.Random(seed)
-    return [[draw.randrange(3, vocab_len) for _ in range(draw.randint(1, longest))] for _ in range(count)]
 
 
 def check_greedy(model, count: int, longest: int, max_new_tokens: int = 8) -> None:

@@ -30,7 +30,7 @@ from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.stream import stream
 from chatlab.streaming.terminal import chat_in_terminal
 from chatlab.tokenizers.load import load_tokenizer
-from tests.engines.transport.test_guards import KEY, SPELLINGS
+from tests.support.keys import KEY, SPELLINGS
 
 TOKENIZER = load_tokenizer(tokenizer_path("llama2-style/legacy"))
 HELLO = TOKENIZER.encode("Hello")

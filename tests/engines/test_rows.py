@@ -11,7 +11,7 @@ from chatlab.engines.local import LocalEngine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineError, GenerationError
 from chatlab.testing import tiny_llama
-from tests.engines.test_local import ids_of, prompts
+from tests.engines.asked import ids_of, prompts
 
 
 @pytest.fixture(scope="module")

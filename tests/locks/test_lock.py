@@ -20,8 +20,8 @@ from chatlab.locks.lockfile import Entry, inside, read_lock, write_lock
 from chatlab.revisions.compare import compare_revisions
 from chatlab.severity import Severity
 from chatlab.snapshots import recorder
-from tests.revisions.test_injections import sample
 from tests.support.injections import byte_only, copy_of, edit, injections, respell_merges, setting
+from tests.support.sample import sample
 
 
 @pytest.fixture

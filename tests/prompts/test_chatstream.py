@@ -11,7 +11,7 @@ from chatlab.prompts.formats.llama2 import SYSTEM_PROMPT, ChatPromptMetaLlamaLla
 from chatlab.prompts.formats.registry import FORMATS
 from chatlab.prompts.messages import messages_of, prompt_of_messages
 from chatlab.testing import ScriptedEngine
-from tests.prompts.test_base import DocumentedStyle, asked
+from tests.prompts.documented_style import DocumentedStyle, asked
 
 TITANIC = (
     "Do you know the movie titanic", "Hello!",

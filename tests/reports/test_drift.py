@@ -20,7 +20,7 @@ from chatlab.prompts.dialogue import read_dialogues
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.reports.drift import DriftRows, write_drift_report
 from chatlab.tokenizers.load import load_tokenizer
-from tests.test_render import OURS, seen
+from tests.support.page import OURS, seen
 
 EVIL = "<img src=https://evil.example/x onerror=alert(1)></pre><script>alert(1)</script>\u202e\x1b[2J"
 

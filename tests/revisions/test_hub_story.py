@@ -19,7 +19,7 @@ from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
 from chatlab.severity import Severity
 from chatlab.testing import Fault, LocalHub
-from tests.revisions.test_report import rendered
+from tests.revisions.rendered import rendered
 
 REPO = "org/tiny"
 BEFORE, AFTER = (tokenizer_path(f"phi3-style/{name}") for name in ("before", "after"))

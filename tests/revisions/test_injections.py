@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-
 import pytest
 
 from chatlab.embedded import tokenizer_path
@@ -14,34 +11,15 @@ from chatlab.severity import Severity
 from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import snapshot, take
 from tests.support.injections import BASES, MAKERS, Injection, byte_only, copy_of, injections
+from tests.support.sample import sample
 
 ALL = list(injections())
 BYTES = list(byte_only())
-EVERY = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
-"""Nightly runs take all of them; the ordinary suite a sample that holds every kind in every family."""
 
 
 @pytest.fixture(scope="module")
 def originals():
     return {base: snapshot(tokenizer_path(base), "auto", cache=False) for base in BASES}
-
-
-def sample(cases: list[Injection], wanted: int) -> list[Injection]:
-    """Take evenly from each (base, kind), at least one of each."""
-    if EVERY:
-        return cases
-    groups = Counter((c.base, c.kind) for c in cases)
-    share = wanted / len(cases)
-    taken: Counter[tuple[str, ChangeKind | None]] = Counter()
-    seen: Counter[tuple[str, ChangeKind | None]] = Counter()
-    found = []
-    for case in cases:
-        key = case.base, case.kind
-        seen[key] += 1
-        if taken[key] < max(1, share * seen[key]) and taken[key] < groups[key]:
-            taken[key] += 1
-            found.append(case)
-    return found
 
 
 def compared(case: Injection, originals, tmp_path):

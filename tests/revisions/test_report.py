@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from rich.console import Console
 
 from chatlab.embedded import tokenizer_path
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.report.forms import code, md, visible
 from chatlab.revisions.sections import sections
+from tests.revisions.rendered import rendered
 from tests.support.injections import copy_of, edit, setting
 
 EVIL = "<img src=x onerror=alert(1)>[bold]`|</td>\x1b[31m\u202e"
@@ -45,12 +44,6 @@ class Tags(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.seen.add(tag)
         self.attributes |= {name for name, _ in attrs}
-
-
-def rendered(comparison) -> str:
-    console = Console(width=200, file=io.StringIO(), force_terminal=True, color_system="truecolor")
-    console.print(comparison)
-    return console.file.getvalue()
 
 
 def test_html_holds_only_our_own_tags(evil):

@@ -22,9 +22,9 @@ from chatlab.revisions.kinds import ChangeKind
 from chatlab.severity import Severity
 from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import snapshot
-from tests.prompts.templates.test_sandbox import BOMBS, ESCAPES
 from tests.support.commands import exit_code
 from tests.support.commands import screen as screen
+from tests.support.hostile_templates import BOMBS, ESCAPES
 from tests.support.injections import copy_of, setting
 from tests.support.templates import ALL
 

@@ -11,7 +11,7 @@ import pytest
 from chatlab.errors import GenerationError
 from chatlab.streaming.stream import astream, stream
 from chatlab.testing import ScriptedEngine
-from tests.streaming.test_stream import asked
+from tests.streaming.asked import asked
 
 
 def test_the_deltas_are_those_of_stream(engine) -> None:

@@ -16,27 +16,9 @@ from chatlab.streaming.detokenizer import HELD_CAP, SEED_LEN, TAIL_LEN, Streamin
 from chatlab.testing import Family, tiny_tokenizer
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
+from tests.streaming.cut_texts import ALPHABET, in_pieces, texts
 
 FAMILIES: list[Family] = ["byte-fallback", "byte-level", "unigram", "wordpiece"]
-ALPHABET = [
-    *"aehlo .,'x\n\t[]",
-    "  ",
-    "\n    ",
-    "日",
-    "本",
-    "あ",
-    "한",
-    "é",
-    "e\u0301",
-    "🔥",
-    "👍🏽",
-    "👩‍👩‍👧",
-    "\u00a0",
-    "▁",
-    "hello ",
-    " the",
-]
-texts = st.lists(st.sampled_from(ALPHABET), max_size=40).map("".join)
 cuts = st.randoms(use_true_random=False)
 
 
@@ -53,16 +35,6 @@ def reference(decode: Callable[[Sequence[int]], str], prompt_ids: Sequence[int],
     whole = decode([*prompt_ids, *output_ids])
     assert whole.startswith(prompt)
     return whole[len(prompt) :]
-
-
-def in_pieces(detokenizer: StreamingDetokenizer, token_ids: Sequence[int], random) -> list[str]:
-    """Put the ids in steps of 0 to 3."""
-    deltas, at = [], 0
-    while at < len(token_ids):
-        step = random.choice([0, 1, 1, 1, 2, 3])
-        deltas.append(detokenizer.put(token_ids[at : at + step]))
-        at += step
-    return [*deltas, detokenizer.flush()]
 
 
 def check_law(tokenizer: Tokenizer, text: str, random) -> None:

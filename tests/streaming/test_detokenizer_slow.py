@@ -13,7 +13,7 @@ from chatlab.embedded import tokenizer_path
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.slow import SlowTokenizer
-from tests.streaming.test_detokenizer import in_pieces, texts
+from tests.streaming.cut_texts import in_pieces, texts
 
 MODEL = str(tokenizer_path("llama2-style/legacy") / "tokenizer.model")
 KINDS = {

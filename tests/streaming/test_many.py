@@ -12,7 +12,7 @@ from chatlab.errors import ContextLengthError, EncodeError, EngineError, Generat
 from chatlab.streaming.many import stream_many
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine
-from tests.streaming.test_stream import asked
+from tests.streaming.asked import asked
 
 
 def test_a_row_is_a_single_run(engine) -> None:

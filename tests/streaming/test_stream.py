@@ -29,7 +29,6 @@ from chatlab.errors import (
     SamplingError,
     TokenIdError,
 )
-from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens import ControlTokenWarning
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.many import stream_many
@@ -37,31 +36,8 @@ from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
 from chatlab.tokenizers.load import load_tokenizer
+from tests.streaming.asked import Plain, asked
 from tests.streaming.pieces import Llama
-
-
-class Plain(AbstractChatPrompt):
-    """Q and A, with a stop string and an output replacement."""
-
-    def create_prompt(self, opts=None):
-        return "".join(f"{c.get_role_name()}{c.get_message() or ''}\n" for c in self.get_contents(opts))
-
-    def get_stop_strs(self):
-        return ["\nQ:"]
-
-    def get_replacement_when_output(self):
-        return [("<NL>", "\n")]
-
-
-def asked(*messages: str) -> Plain:
-    prompt = Plain()
-    prompt.set_requester("Q: ")
-    prompt.set_responder("A: ")
-    for message in messages[:-1]:
-        prompt.add_requester_msg(message)
-        prompt.add_responder_msg("ok")
-    prompt.add_requester_msg(messages[-1])
-    return prompt
 
 
 def test_deltas_tell_ids_pieces_offsets_and_time() -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from chatlab.engines.sampling import SamplingParams
 from chatlab.streaming.terminal import _drawn, chat_in_terminal
 from chatlab.testing import ScriptedEngine
-from tests.streaming.test_stream import asked
+from tests.streaming.asked import asked
 
 
 def talk(engine, lines: Iterable[str | BaseException], prompt=None, **options):

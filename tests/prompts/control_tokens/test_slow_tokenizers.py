@@ -20,7 +20,7 @@ from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.dialogue import prompts_of
 from chatlab.prompts.formats.registry import FORMATS
 from chatlab.tokenizers.load import as_tokenizer, load_tokenizer
-from tests.prompts.control_tokens.test_encode import STYLES, built, control_of_messages, injections
+from tests.support.forgeries import STYLES, built, control_of_messages, injections
 from tests.support.small_tokenizers import encodable_dialogues
 
 pytestmark = [
