@@ -68,9 +68,12 @@ def prefix_always_added(state: Json, _: Any = None) -> Json | None:
     def without(step: Json) -> list[Json] | None:
         if step["type"] == "Metaspace" and step.get("prepend_scheme", "always") != "never":
             return [{**step, "prepend_scheme": "never"}]
+        if step["type"] == "ByteLevel" and step.get("add_prefix_space"):
+            return [{**step, "add_prefix_space": False}]
         return None
 
-    prepend = {"type": "Prepend", "prepend": SPACE_MARK}
+    is_byte_level = any(step["type"] == "ByteLevel" for step in steps(state.get("pre_tokenizer")))
+    prepend = {"type": "Prepend", "prepend": " " if is_byte_level else SPACE_MARK}
     changed = edit_steps(state, "pre_tokenizer", without)
     if changed is not None:
         return with_steps(changed, "normalizer", [*steps(state.get("normalizer")), prepend])
@@ -170,8 +173,11 @@ def _fitting_decoder(state: Json) -> list[Json]:
 def without_added_token(state: Json, content: str) -> Json | None:
     """Leave one text out of the added tokens, so that the model spells it."""
     tokens = state.get("added_tokens", [])
-    kept = [token for token in tokens if token["content"] != content]
-    return None if len(kept) == len(tokens) else {**state, "added_tokens": kept}
+    if all(token["content"] != content for token in tokens):
+        return None
+    # Its id stays taken, by a text that nobody writes: a post-processor names the others by their ids.
+    unmet = {"content": f"\U0010fffd{content}"}
+    return {**state, "added_tokens": [{**t, **unmet} if t["content"] == content else t for t in tokens]}
 
 
 def wordpiece_cleanup_off(state: Json, _: Any = None) -> Json | None:
