@@ -10,7 +10,8 @@ from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
-from chatlab.prompts.flaws import Flaw, FlawKind
+from chatlab.plain import Plain
+from chatlab.prompts.flaws import Flaw
 from chatlab.results import Result
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class TextEdit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptDifference(Result):
+class PromptDifference(Result, Plain):
     """One prompt as the class and as the template give it; ``template_text`` is None where the template refused."""
 
     title = "A prompt class against a chat template"
@@ -135,16 +136,6 @@ class PromptDifference(Result):
         return plot_stretches(
             stretches, ("class", "template"), f"Tokens of {self.dialogue_id}, turn {self.turn_number}"
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The difference as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> PromptDifference:
-        """The difference that ``to_dict`` wrote down."""
-        flaws = tuple(Flaw(**{**flaw, "kind": FlawKind(flaw["kind"])}) for flaw in data["flaws"])
-        return cls(**{**data, "flaws": flaws})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from chatlab.errors import ControlTokenError, PromptError
+from chatlab.plain import Plain
 from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.control_tokens.reading import EncodedText, Reader, Token
@@ -39,22 +40,12 @@ class ForgedToken:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedPrompt:
+class EncodedPrompt(Plain):
     """A prompt, its token ids, and the control tokens that messages spelled and did not get."""
 
     text: str
     token_ids: list[int]
     forged: tuple[ForgedToken, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> EncodedPrompt:
-        """The result that ``to_dict`` wrote down."""
-        forged = tuple(ForgedToken(**token) for token in data["forged"])
-        return cls(text=data["text"], token_ids=list(data["token_ids"]), forged=forged)
 
 
 def encode_prompt(
