@@ -77,7 +77,7 @@ class RevisionView(Result):
         lines = [f"{self.comparison.severity.label}: {self.comparison.verdict}"]
         if self.explanation is not None:
             lines.append(self.explanation.to_text())
-        return "\n".join(lines)
+        return render.readable("\n".join(lines))
 
     def body(self) -> str:
         """Return the verdict, the tables and the chips as escaped HTML."""
