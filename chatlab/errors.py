@@ -19,7 +19,8 @@
     ├── TokenizerLoadError     a folder, file or hub id did not become a tokenizer
     │   ├── SourceNotFound     nothing is there                                    (also FileNotFoundError)
     │   ├── RevisionError      the revision is absent, short or malformed          (also ValueError)
-    │   └── OfflineError       it lies on the hub, and the hub cannot be reached
+    │   ├── OfflineError       it lies on the hub, and the hub cannot be reached
+    │   └── TokenizerLimitError  files from elsewhere took too much time or memory, or ended the process that read them
     ├── EmbeddedDataError      a file that travels with chatlab is not there       (also FileNotFoundError)
     ├── EncodeError            text that no tokenizer can take, such as a lone surrogate (also ValueError)
     ├── DecodeError            ids that the tokenizer's own decoder fails on         (also ValueError)
@@ -140,6 +141,10 @@ class RevisionError(TokenizerLoadError, ValueError):
 
 class OfflineError(TokenizerLoadError):
     """The tokenizer lies on the hub and the hub cannot be reached."""
+
+
+class TokenizerLimitError(TokenizerLoadError):
+    """Files from elsewhere took more time or memory than they may, or ended the process that read them."""
 
 
 class EmbeddedDataError(ChatlabError, FileNotFoundError):

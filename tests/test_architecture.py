@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 LEVELS = [
     {"errors"},
     {"embedded", "files", "folder", "lexicon", "place", "plain", "plots", "render", "severity"},
-    {"progress", "results"},
+    {"child", "progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},
     {"streaming"},

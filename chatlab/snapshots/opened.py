@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from chatlab.errors import RevisionCompareError
 from chatlab.snapshots import recorder
+from chatlab.snapshots.gguf_document import gguf_documents
 from chatlab.tokenizers.fast import FastTokenizer
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
@@ -18,16 +20,37 @@ Open = Callable[[Path, str, dict[str, Any]], recorder.Loaded]
 HERE = Path(__file__).parent.parent / "tokenizers"
 
 
-def opener(source: Source, options: Mapping[str, Any]) -> Open | None:
-    """Return what loads a source as ``load_tokenizer`` does, or ``None`` where the recorder's own way is the same.
+def opened_place(source: Source, options: Mapping[str, Any]) -> Path | None:
+    """Return what ``load_tokenizer`` is to open, or ``None`` where the recorder's own way is the same.
 
     A folder with a ``tokenizer.json`` goes to AutoTokenizer either way; options beyond ``legacy`` only AutoTokenizer has.
+
+    Raises:
+        RevisionCompareError: there are such options, and a GGUF file.
     """
     alone = source.kind in ("file", "gguf") and source.place is not None
+    if source.kind == "gguf" and options.keys() - {"legacy"}:
+        raise RevisionCompareError(
+            f"{source.name}: a GGUF file says itself how it is read: leave {', '.join(options)} out"
+        )
     if not alone and (source.folder / "tokenizer.json").is_file() or options.keys() - {"legacy"}:
         return None
-    place = source.place if alone and source.place is not None else source.folder
+    return source.place if alone and source.place is not None else source.folder
 
+
+def record_of(asked: dict[str, Any]) -> dict[str, Any]:
+    """Return a record; a child's whole work.
+
+    ``asked`` is the recorder's ``request``, ``place`` (what ``load_tokenizer`` opens, or null) and the ``limits`` of
+    renders, by the recorder's names for them.
+    """
+    vars(recorder).update(asked["limits"])  # as the asker has them, and this process answers nobody else
+    opened = {"auto": _opened(asked["place"])} if asked["place"] else {}
+    documents = gguf_documents(Path(asked["request"]["folder"]))
+    return recorder.record({**asked["request"], "open": opened, "documents": documents})
+
+
+def _opened(place: str) -> Open:
     def opened(folder: Path, loader: str, options: dict[str, Any]) -> recorder.Loaded:
         return adapted(load_tokenizer(place, legacy=options.get("legacy")))
 

@@ -365,7 +365,7 @@ class _Transformers(Loaded):
 
         transformers.logging.set_verbosity(50)
         kwargs = dict(options)
-        gguf = sorted(folder.glob("*.gguf"))
+        gguf = [] if (folder / "tokenizer.json").is_file() else sorted(folder.glob("*.gguf"))
         if gguf:
             kwargs["gguf_file"] = gguf[0].name
         if loader == "slow":
@@ -1233,9 +1233,10 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: ``folder``; ``corpus`` (the parsed probe corpus); and, as wanted, ``loaders`` (default: all
             that fit), ``options`` for ``from_pretrained``, ``prompts`` (texts of the user's own), ``also`` (added
-            tokens to be probed before those of its own choice) and ``injected`` (the token that a user types). Where
-            a program calls, ``open`` may hold functions that load in place of :func:`load`, by loader, and ``documents``
-            the meaning of files that this one cannot parse.
+            tokens to be probed before those of its own choice), ``injected`` (the token that a user types) and
+            ``versions`` (those of the libraries, where they are known). Where a program calls, ``open`` may hold
+            functions that load in place of :func:`load`, by loader, and ``documents`` the meaning of files that this
+            one cannot parse.
 
     Raises:
         FileNotFoundError: the folder holds no tokenizer file.
@@ -1272,7 +1273,7 @@ def record(request: dict[str, Any]) -> dict[str, Any]:
         "options": request.get("options", {}),
         "corpus": {"version": request["corpus"]["version"], "sha256": sha256(canonical(request["corpus"]))},
         "prompts": list(request.get("prompts", [])),
-        "versions": library_versions(),
+        "versions": request.get("versions") or library_versions(),
         "views": views,
     }
 

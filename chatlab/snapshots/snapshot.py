@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
+from chatlab.child.call import ChildLimits, in_child
 from chatlab.errors import RevisionCompareError, TokenizerLoadError
 from chatlab.files import write_whole
 from chatlab.results import Result
@@ -17,8 +18,7 @@ from chatlab.snapshots import recorder
 from chatlab.snapshots.arguments import switches, texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.corpus import probe_corpus
-from chatlab.snapshots.gguf_document import gguf_documents
-from chatlab.snapshots.opened import Open, opener, reader_sha256
+from chatlab.snapshots.opened import opened_place, reader_sha256, record_of
 from chatlab.tokenizers.source import Source, resolve
 
 if TYPE_CHECKING:
@@ -267,34 +267,36 @@ def take(
         request["injected"] = injected
     if loaders:
         request["loaders"] = list(loaders)
-    opened = opener(found, request["options"])
-    if opened is not None or any(found.folder.glob("*.gguf")):
+    place = opened_place(found, request["options"])
+    if place is not None or any(found.folder.glob("*.gguf")):
         request["reader"] = reader_sha256()
-    record = recorded(found.folder, request, cache=cache, opened=opened)
+    record = recorded(found, request, cache=cache, place=place)
     return Snapshot(label=found.name, revision=found.revision, record=record)
 
 
-def recorded(
-    folder: Path,
-    request: dict[str, Any],
-    *,
-    cache: bool = True,
-    versions: Mapping[str, Any] | None = None,
-    opened: Open | None = None,
-) -> Mapping[str, Any]:
-    """Return the record of a folder, from the cache where the same one was made before.
+def recorded(source: Source, request: dict[str, Any], *, cache: bool, place: Path | None) -> Mapping[str, Any]:
+    """Return the record of a source, made by a child, or from the cache where the same one was made before.
 
-    ``opened`` loads in place of the recorder's own ``auto``.
+    ``load_tokenizer`` opens ``place`` in place of the recorder's own ``auto``.
     """
-    key = cache_key(folder, request, versions or recorder.library_versions())
+    versions = recorder.library_versions()
+    key = cache_key(source.folder, request, versions)
     kept = Cache("snapshots").get(key) if cache else None
     if kept is not None:
         return kept
-    more = {"open": {"auto": opened} if opened else {}, "documents": gguf_documents(folder)}
-    record = recorder.record({**request, "folder": str(folder), **more})
+    asked = {
+        "request": {**request, "folder": str(source.folder.absolute()), "versions": versions},
+        "place": None if place is None else str(place.absolute()),
+        "limits": {name: getattr(recorder, name) for name in _RENDER_LIMITS},
+    }
+    size = sum(file.stat().st_size for file in recorder.tokenizer_files(source.folder).values())
+    record: dict[str, Any] = in_child(record_of, asked, source.name, ChildLimits.for_bytes(size))
     if cache:
         Cache("snapshots").put(key, record)
     return record
+
+
+_RENDER_LIMITS = ("TEMPLATE_SECONDS", "TEMPLATE_BYTES", "TEMPLATE_CHARACTERS", "WAIT_SECONDS")
 
 
 def cache_key(folder: Path, request: Mapping[str, Any], versions: Mapping[str, Any]) -> str:
