@@ -99,6 +99,10 @@ class BufferingError(ChatlabError, ValueError):
     """A scanner got patterns, options or text it cannot use."""
 
 
+class ChannelError(ChatlabError, ValueError):
+    """The channels of a reply are described in a way that cannot be followed, or a format of them is unknown."""
+
+
 class FragmentTypeError(BufferingError, TypeError):
     """A fragment of text is not a ``str``."""
 

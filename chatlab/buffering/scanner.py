@@ -75,8 +75,8 @@ class Scanner:
         # Plan: one scan tells where text must be held, for all patterns at once. Stops are looked for before anything is
         # replaced. A replacement near the end asks one thing more: whether a stop has begun inside it, because that
         # stop, when it completes, cuts the replaced text off. Only this question needs the stops' prefixes alone.
-        self._stop_prefixes = _Prefixes(live_stops) if live_stops and self._replacements else None
-        self._patterns = _Prefixes([*self._replacements, *live_stops])
+        self._stop_prefixes = Prefixes(live_stops) if live_stops and self._replacements else None
+        self._patterns = Prefixes([*self._replacements, *live_stops])
         self._opening = self._patterns.opening
         self.clear()
 
@@ -217,7 +217,7 @@ class _Finder:
         return before > 0 and text.startswith(self._shortest[before - 1])
 
 
-class _Prefixes:
+class Prefixes:
     """All proper prefixes of some patterns, kept as the sorted patterns: linear memory, however long they are."""
 
     __slots__ = ("_longest", "_patterns", "opening")
@@ -240,6 +240,7 @@ class _Prefixes:
         return len(text)
 
     def that_begin_with(self, tail: str) -> tuple[str, ...]:
+        """The patterns that a text is a proper prefix of."""
         return tuple(pattern for pattern in self._patterns if pattern.startswith(tail) and pattern != tail)
 
 
