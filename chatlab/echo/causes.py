@@ -12,7 +12,7 @@ from heapq import merge
 from chatlab.echo.align import Mismatch
 from chatlab.echo.edits import Cause, Edit, Evidence
 from chatlab.echo.reading import Difference, EchoReading, EchoSetting, KeptToken
-from chatlab.echo.suspects import NOT_NORMALIZED, SAME_IDS, SUSPECTS
+from chatlab.echo.suspects import LAST_RESORTS, NOT_NORMALIZED, SAME_IDS, SUSPECTS
 from chatlab.laboratory.experiment import in_words
 from chatlab.laboratory.laboratory import Laboratory, Proof
 
@@ -25,7 +25,13 @@ EchoProof = Proof[EchoSetting, EchoReading, Difference]
 
 def laboratory_of(setting: EchoSetting) -> EchoLaboratory:
     """Return a laboratory that knows every experiment on an echo."""
-    return Laboratory(setting=setting, observe=EchoSetting.read, agrees=EchoSetting.echoes_as, experiments=SUSPECTS)
+    return Laboratory(
+        setting=setting,
+        observe=EchoSetting.read,
+        agrees=EchoSetting.echoes_as,
+        experiments=SUSPECTS,
+        last_resorts=LAST_RESORTS,
+    )
 
 
 def iter_edits(laboratory: EchoLaboratory) -> Iterator[Edit]:

@@ -193,6 +193,10 @@ def _gains_blank(place: Difference) -> bool:
     return place.is_blank and len(place.gained) >= len(place.lost)
 
 
+def _may_be_split_off(place: Difference) -> bool:
+    return place.is_blank and place.reading.setting.tokenizer.change(KEEP_SPLIT_OFF) is not None
+
+
 def _has_no_decoder(place: Difference) -> bool:
     return place.reading.setting.tokenizer.change("join_without_spaces") is not None
 
@@ -272,6 +276,9 @@ SUSPECTS: tuple[EchoExperiment, ...] = (
         where=_is_added,
     ),
     CopySuspect(cause=Cause.PRE_TOKENIZER, change=KEEP_SPLIT_OFF, where=_is_other_text),
-    SameIds(cause=Cause.PRE_TOKENIZER, where=_is_blank),
+    SameIds(cause=Cause.PRE_TOKENIZER, where=_may_be_split_off),
 )
 """Every experiment, in the order in which those that apply are tried."""
+
+LAST_RESORTS: tuple[EchoExperiment, ...] = (SameIds(cause=Cause.PRE_TOKENIZER, where=_is_blank),)
+"""Blanks that encoding forgets, in a way that no copy can be rid of."""

@@ -33,7 +33,9 @@ class Laboratory(Generic[Setting, Seen, Place]):
     agrees: Callable[[Setting, Seen], bool]
     """Whether a setting shows what was observed: what a null control must hold."""
     experiments: Sequence[Experiment[Setting, Seen, Place]]
-    """Every experiment there is, likeliest first among those that apply to one shape."""
+    """Every experiment that changes something, likeliest first among those that apply to one shape."""
+    last_resorts: Sequence[Experiment[Setting, Seen, Place]] = ()
+    """Those tried where no change undoes a difference, alone or beside another."""
     before: Seen = field(init=False)
     uncounted: list[str] = field(init=False, default_factory=list)
     """Why experiments did not count: their control failed, or they did."""
@@ -52,7 +54,7 @@ class Laboratory(Generic[Setting, Seen, Place]):
         for one, other in combinations(sorted(self.experiments, key=lambda experiment: experiment.comes_last), 2):
             if one.cause is not other.cause and (proof := self.prove(place, one, other)):
                 return proof
-        return None
+        return next(filter(None, (self.prove(place, experiment) for experiment in self.last_resorts)), None)
 
     def prove(self, place: Place, *experiments: Experiment[Setting, Seen, Place]) -> Proof[Setting, Seen, Place] | None:
         """Make experiments together; return the proof if the difference is gone and the control still shows it."""

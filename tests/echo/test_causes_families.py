@@ -33,7 +33,7 @@ def prompts() -> list[str]:
 @pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("name", tokenizer_names())
-def test_at_most_one_edit_in_a_hundred_is_unexplained(
+def test_at_most_one_edit_in_two_hundred_is_unexplained(
     name: str, add: bool, skip: bool, prompts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer, counts = load_tokenizer(tokenizer_path(name)), Counter[Cause]()
@@ -44,7 +44,7 @@ def test_at_most_one_edit_in_a_hundred_is_unexplained(
         assert sum(edit.drift for edit in trace.edits) == trace.drift
     with capsys.disabled():
         print(f"\n{name}, add={add}, skip={skip}: " + ", ".join(f"{c} {n}" for c, n in counts.most_common()))
-    assert counts[Cause.UNEXPLAINED] <= counts.total() / 100
+    assert counts[Cause.UNEXPLAINED] <= counts.total() / 200
 
 
 # -- BOS and EOS ---------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from shutil import copyfile
 
 import pandas as pd
 import pytest
@@ -152,13 +153,13 @@ def _all_real(real: Path, tmp_path: Path) -> list[Tokenizer]:
         folder = tmp_path / side
         folder.mkdir()
         for file in (real / "phi-3" / side).iterdir():
-            (folder / file.name).symlink_to(file)
+            copyfile(file, folder / file.name)
         (folder / "config.json").write_text('{"model_type": "phi3"}')
         tokenizers.append(load_tokenizer(folder))
     return tokenizers
 
 
-def test_at_most_one_percent_of_the_edits_of_real_tokenizers_is_unexplained(
+def test_at_most_one_edit_in_two_hundred_of_real_tokenizers_is_unexplained(
     real: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prompts = []
@@ -179,7 +180,7 @@ def test_at_most_one_percent_of_the_edits_of_real_tokenizers_is_unexplained(
         total += counts
         with capsys.disabled():
             print(f"\n{tokenizer.name} ({tokenizer.loader}): " + ", ".join(f"{c} {n}" for c, n in counts.most_common()))
-    assert total[Cause.UNEXPLAINED] <= 0.01 * total.total()
+    assert total[Cause.UNEXPLAINED] <= 0.005 * total.total()
 
 
 def test_the_real_phi3_pair_drifts_plus_seven_and_minus_four(real: Path, tmp_path: Path) -> None:
