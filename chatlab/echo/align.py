@@ -270,6 +270,9 @@ def _group(
 def _shrunk(prompt: str, echo: str, big: Mismatch, unknown: str) -> Iterator[Mismatch]:
     """Cut a mismatch down to the characters that differ; the letters of ``unknown``, ``<unk>``, stand for none."""
     before, after = prompt[big.prompt_start : big.prompt_end], echo[big.echo_start : big.echo_end]
+    if not before:
+        yield big
+        return
     head = _common_len(before, after)
     tail = _common_len(before[head:][::-1], after[head:][::-1])
     before, after = before[head : len(before) - tail], after[head : len(after) - tail]
@@ -317,7 +320,7 @@ def _blanks_apart(before: str, after: str, span: tuple[int, int, int, int]) -> I
 
 
 def _common_len(a: str, b: str) -> int:
-    return len(os.path.commonprefix((a, b)))
+    return len(os.path.commonprefix((a, b))) if a and b else 0
 
 
 def _owned(mismatch: Mismatch, surfaces: list[Surface], echo_ends: list[int]) -> Mismatch:

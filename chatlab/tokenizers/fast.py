@@ -206,13 +206,17 @@ class FastTokenizer(Tokenizer):
             rust = self._made_of(state)
         else:
             return None
-        return FastTokenizer(
+        made = FastTokenizer(
             rust,
             name=f"{self.name} + {name}",
             loader=self.loader,
             clean_up=clean_up,
             own_decode=self._own_decode,
         )
+        # No change takes a piece away, and to ask Rust for a whole vocabulary again takes longer than a prompt.
+        vars(made)["_ids"] = self._ids.union(rust.get_added_tokens_decoder())
+        vars(made)["unk_id"] = self.unk_id
+        return made
 
     def _made_of(self, state: Json) -> RustTokenizer:
         """Return the pipeline of a changed state; a model that stays is shared, for reading a vocabulary takes long."""
