@@ -6,6 +6,7 @@
     ├── PromptError            a prompt class was used against its format          (also ValueError)
     │   ├── MessageTypeError   a message is not a str                              (also TypeError)
     │   ├── RoleOrderError     a message stands where the format has no place for it
+    │   ├── NoPlaceError       a message or dialogue holds what the prompt class has no place for
     │   ├── UnknownFormat      no prompt format has that name                      (also KeyError)
     │   ├── ControlTokenError  messages cannot be told from the format, or encoded without control tokens
     │   └── TemplateError      a chat template is missing, broken, or refuses the messages
@@ -48,9 +49,16 @@ Each message names the thing that is wrong and the way out.
 
 from __future__ import annotations
 
+import re
+
 
 class ChatlabError(Exception):
     """The root of the tree: catch it to catch everything chatlab raises on purpose."""
+
+    @property
+    def kind(self) -> str:
+        """The message without its numbers: what errors of one reason share, to count them by."""
+        return re.sub(r"\d+", "N", str(self))
 
 
 class PromptError(ChatlabError, ValueError):
@@ -63,6 +71,10 @@ class MessageTypeError(PromptError, TypeError):
 
 class RoleOrderError(PromptError):
     """A message stands where the prompt format has no place for it."""
+
+
+class NoPlaceError(PromptError):
+    """A message or dialogue holds something that a prompt class has no place for, such as a tool call."""
 
 
 class UnknownFormat(PromptError, KeyError):
@@ -88,7 +100,22 @@ class TemplateSyntaxError(TemplateError):
 
 
 class DialogueError(ChatlabError, ValueError):
-    """A line or object is not a dialogue."""
+    """A line or object is not a dialogue, or a dialogue cannot be used as it is asked to be."""
+
+    def __init__(self, message: str = "", *, kind: str = "") -> None:
+        super().__init__(message)
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        """Why, in words that dialogues of one reason share."""
+        return self._kind or super().kind
+
+    @classmethod
+    def at(cls, place: str, error: ChatlabError) -> DialogueError:
+        """``error`` told of a place, such as a line of a file or a dialogue; its kind stays."""
+        told = str(error)
+        return cls(told if told.startswith(place) else f"{place}: {told}", kind=error.kind)
 
 
 class CutError(ChatlabError, ValueError):

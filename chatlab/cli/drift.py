@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -65,7 +66,9 @@ def drift(
             help="a way of cutting, or your own module:function or file.py:function; repeat it; default: all known"
         ),
     ] = None,
-    dialogues: Annotated[Path | None, typer.Option(help="JSON lines of dialogues; default: embedded")] = None,
+    dialogues: Annotated[
+        Path | None, typer.Option(help="dialogues as JSON lines, a JSON array or Parquet; default: embedded")
+    ] = None,
     replies: Annotated[
         str, typer.Option(help="dataset, model (embedded, for the dialogues it was taught), or a model folder")
     ] = "dataset",
@@ -82,7 +85,8 @@ def drift(
         typer.Option("--trust-template", help="render the template in this process, not in a child with limits"),
     ] = False,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="report dialogues that cannot be read and go on")
+        bool,
+        typer.Option("--skip-bad", help="go on without dialogues that cannot be read or placed, and count the reasons"),
     ] = False,
 ) -> None:
     """Measure, over many dialogues, what each way of cutting the echo does to the replies."""
@@ -310,6 +314,8 @@ def _against_template(
 
 def _tell_left_out(bad: list[ChatlabError]) -> None:
     errors.print(f"[yellow]{len(bad)} dialogues were left out[/]; the first: {escape(str(bad[0]))}")
+    for kind, count in Counter(error.kind for error in bad).most_common():
+        errors.print(f"{count:>8,}  {escape(kind)}", soft_wrap=True)
 
 
 def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None:

@@ -16,11 +16,19 @@ from chatlab.echo.drift_table import concat_frames as concat_frames
 from chatlab.echo.growing import GrowingPrompts
 from chatlab.echo.replies import Continuations, Replier, ReplyStart, begin
 from chatlab.echo.trace import trace_echo
-from chatlab.errors import ChatlabError, DialogueError, EncodeError, GenerationError, PromptError, TemplateError
+from chatlab.errors import (
+    ChatlabError,
+    DialogueError,
+    EncodeError,
+    GenerationError,
+    PromptError,
+    RoleOrderError,
+    TemplateError,
+)
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt, custom_skip_echo_len, prompt_text
-from chatlab.prompts.dialogue import Dialogue, new_prompt, prompts_of, read_dialogues
+from chatlab.prompts.dialogue import Dialogue, is_dataset, new_prompt, prompts_of, read_dialogues
 from chatlab.prompts.formats.registry import prompt_class as prompt_class_named
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
@@ -57,9 +65,11 @@ def measure_drift(
     """Return one row a (dialogue, turn, strategy): the drift, and what the cut does to the reply.
 
     Args:
-        dialogues: the dialogues, or the path of a file that ``read_dialogues`` reads; a turn without an answer is measured only with a model.
+        dialogues: the dialogues, in any shape and from any place that ``read_dialogues`` reads; a turn without an
+            answer is measured only with a model. Each call of the model is a turn, so that a tool loop is several; of
+            a reply that also thinks or calls tools its text is what is measured, empty where it has none.
         prompt_class: a prompt class, or the name of a format such as ``"llama2"``; each turn's prompt is its text up to
-            that turn's question.
+            where that reply begins.
         tokenizer: whatever :func:`trace_echo` takes.
         replies: ``"dataset"``, or a model that answers; a function of the dialogue may choose per dialogue.
         reply_start: how a reply from the data set begins, see :data:`ReplyStart`.
@@ -141,7 +151,8 @@ def iter_drift(
 
 
 def _readable(dialogues: Any, on_bad: Callable[[ChatlabError], None] | None) -> Iterable[Any]:
-    if isinstance(dialogues, str | Path):
+    splits = isinstance(dialogues, Mapping) and any(map(is_dataset, dialogues.values()))
+    if splits or is_dataset(dialogues) or isinstance(dialogues, str | Path):
         return read_dialogues(dialogues, skip_bad=on_bad is not None, on_bad=on_bad)
     if isinstance(dialogues, Dialogue | Mapping):
         return [dialogues]
@@ -214,9 +225,9 @@ class _Experiment:
         for dialogue in dialogues:
             try:
                 asked += self._asked(_dialogue(dialogue))
-            except (DialogueError, EncodeError, TemplateError) as error:
+            except (DialogueError, EncodeError, RoleOrderError, TemplateError) as error:
                 name = getattr(dialogue, "id", None) or _id_of(dialogue)
-                named = DialogueError(f"dialogue {name!r}: {error}")
+                named = DialogueError.at(f"dialogue {name!r}", error)
                 if self._on_bad is None:
                     raise named from error
                 self._on_bad(named)
@@ -246,8 +257,8 @@ class _Experiment:
 
     def _prompts(self, dialogue: Dialogue, replier: Replier | None) -> Iterator[_Asked]:
         split = self._tokenizer.special_pattern.split
-        for number, prompt in prompts_of(dialogue, self._prompt_class):
-            text, reply = prompt_text(prompt), dialogue.turns[number - 1].assistant
+        for (number, prompt), call in zip(prompts_of(dialogue, self._prompt_class), dialogue.calls, strict=True):
+            text, reply = prompt_text(prompt), call.reply_text
             refuse_lone_surrogates(text)
             if replier is None and reply is None:
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from chatlab.errors import (
     ControlTokenError,
     DialogueError,
     EncodeError,
+    RoleOrderError,
     TemplateError,
     TemplateLimitError,
     TemplateSyntaxError,
@@ -22,7 +23,7 @@ from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.control_tokens.reading import Reader
-from chatlab.prompts.dialogue import Dialogue, prompts_of
+from chatlab.prompts.dialogue import Dialogue, prompts_of, read_dialogues
 from chatlab.prompts.flaws import Flaw, FlawKind, Rendered, flaws_of, relative_flaws, rendered
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
@@ -31,7 +32,7 @@ from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 def compare_with_template(
     prompt_class: Callable[[], AbstractChatPrompt],
     tokenizer: Any,
-    dialogues: Iterable[Dialogue],
+    dialogues: Iterable[Dialogue | Mapping[str, Any]] | Dialogue | str | Path,
     *,
     template: Any = None,
     clock: datetime | None = None,
@@ -40,12 +41,12 @@ def compare_with_template(
     on_bad: Callable[[ChatlabError], None] | None = None,
     progress: bool | Reporter = False,
 ) -> TemplateComparison:
-    """Compare every turn's prompt of a class with what the tokenizer's own template makes of the same messages.
+    """Compare every call's prompt of a class with what the tokenizer's own template makes of the same messages.
 
     Args:
         prompt_class: a prompt class, or anything that makes a prompt when called.
         tokenizer: what encodes both: an AutoTokenizer, a raw ``tokenizers.Tokenizer``, or one of ``load_tokenizer``.
-        dialogues: what to compare on; each of their turns is one prompt.
+        dialogues: what to compare on, as ``read_dialogues`` takes them; each call of the model is one prompt.
         template: what carries the chat template: an AutoTokenizer, or a folder; the tokenizer itself when None.
         clock: the time that the template is told.
         untrusted: render the template in a child process under ``TemplateLimits``.
@@ -64,12 +65,14 @@ def compare_with_template(
     theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock, untrusted=untrusted)
     prompts, same_text, same_ids, kept = 0, 0, 0, list[PromptDifference]()
     flaws: Counter[tuple[str, str]] = Counter()
-    with Meter(progress, "comparing", "dialogues", length_of(dialogues)) as meter:
-        for dialogue in dialogues:
+    read = read_dialogues(dialogues, on_bad is not None, on_bad)
+    total = length_of(dialogues) if isinstance(dialogues, Sequence) and not isinstance(dialogues, str) else None
+    with Meter(progress, "comparing", "dialogues", total) as meter:
+        for dialogue in read:
             try:
                 differences = list(_compare(prompt_class, theirs, reader, tokenizer, dialogue))
-            except (ControlTokenError, DialogueError, EncodeError) as error:
-                named = DialogueError(f"dialogue {dialogue.id!r}: {error}")
+            except (ControlTokenError, DialogueError, EncodeError, RoleOrderError) as error:
+                named = DialogueError.at(f"dialogue {dialogue.id!r}", error)
                 if on_bad is None:
                     raise named from error
                 on_bad(named)

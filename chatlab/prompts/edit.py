@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from chatlab.errors import DialogueError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.encode import encode_prompt
-from chatlab.prompts.dialogue import Dialogue, Turn, new_prompt
+from chatlab.prompts.dialogue import Dialogue, Turn
+from chatlab.prompts.dialogue import fill_prompt as fill_prompt
 
 
 def edit_turn(
@@ -24,13 +25,13 @@ def edit_turn(
         assistant: a new answer, or None to keep it.
 
     Raises:
-        DialogueError: there is no such turn.
+        DialogueError: there is no such turn, or the dialogue is not plain.
     """
     turn = _turn(dialogue, turn_number)
     changed = Turn(
         user=turn.user if user is None else user, assistant=turn.assistant if assistant is None else assistant
     )
-    return replace(dialogue, turns=(*dialogue.turns[: turn_number - 1], changed, *dialogue.turns[turn_number:]))
+    return dialogue.replace(turns=(*dialogue.turns[: turn_number - 1], changed, *dialogue.turns[turn_number:]))
 
 
 def branch(dialogue: Dialogue, turn_number: int, *, user: str | None = None) -> Dialogue:
@@ -42,7 +43,7 @@ def branch(dialogue: Dialogue, turn_number: int, *, user: str | None = None) -> 
         user: another question for it, or None to ask the same again.
 
     Raises:
-        DialogueError: there is no such turn.
+        DialogueError: there is no such turn, or the dialogue is not plain.
 
     >>> dialogue = Dialogue(id="d", turns=(Turn(user="a", assistant="b"), Turn(user="c", assistant="d")))
     >>> branch(dialogue, 2, user="x").turns
@@ -50,7 +51,7 @@ def branch(dialogue: Dialogue, turn_number: int, *, user: str | None = None) -> 
     """
     turn = _turn(dialogue, turn_number)
     open_turn = Turn(user=turn.user if user is None else user)
-    return replace(dialogue, id=f"{dialogue.id}/{turn_number}", turns=(*dialogue.turns[: turn_number - 1], open_turn))
+    return dialogue.replace(id=f"{dialogue.id}/{turn_number}", turns=(*dialogue.turns[: turn_number - 1], open_turn))
 
 
 def truncate(
@@ -58,22 +59,30 @@ def truncate(
 ) -> Dialogue:
     """The newest whole turns whose prompt is at most ``max_tokens`` tokens long; the system text stays.
 
+    A turn begins with a user's message and holds all that follows until the next, tool calls and results too.
+
     Raises:
         DialogueError: the last turn alone is longer, so nothing could be cut without breaking it.
     """
+    starts = _starts(dialogue)
+    head = [message for message in dialogue.messages[: starts[0]] if message["role"] in ("system", "developer")]
+
+    def without(dropped: int) -> Dialogue:
+        kept = (*head, *dialogue.messages[starts[dropped] :])
+        return dialogue.replace(messages=kept) if dropped else dialogue
 
     def fits(dropped: int) -> bool:
-        return count_tokens(replace(dialogue, turns=dialogue.turns[dropped:]), prompt_class, tokenizer) <= max_tokens
+        return count_tokens(without(dropped), prompt_class, tokenizer) <= max_tokens
 
-    last = len(dialogue.turns) - 1
+    last = len(starts) - 1
     if not fits(last):
-        alone = count_tokens(replace(dialogue, turns=dialogue.turns[last:]), prompt_class, tokenizer)
+        alone = count_tokens(without(last), prompt_class, tokenizer)
         raise DialogueError(f"dialogue {dialogue.id!r}: its last turn alone is {alone} tokens, over {max_tokens}")
     low, high = 0, last
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return replace(dialogue, turns=dialogue.turns[low:])
+    return without(low)
 
 
 def count_tokens(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt], tokenizer: Any) -> int:
@@ -81,15 +90,11 @@ def count_tokens(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatProm
     return len(encode_prompt(tokenizer, fill_prompt(dialogue, prompt_class), warn=False).token_ids)
 
 
-def fill_prompt(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt]) -> AbstractChatPrompt:
-    """A prompt that holds the whole dialogue; a last turn without an answer opens its reply."""
-    prompt = new_prompt(prompt_class)
-    if dialogue.system is not None:
-        prompt.set_system_prompt(dialogue.system)
-    for turn in dialogue.turns:
-        prompt.add_requester_msg(turn.user)
-        prompt.add_responder_msg(turn.assistant)
-    return prompt
+def _starts(dialogue: Dialogue) -> list[int]:
+    """Where turns begin: a user's message after another's."""
+    roles = ["", *(message["role"] for message in dialogue.messages)]
+    starts = [at for at, (before, role) in enumerate(pairwise(roles)) if role == "user" != before]
+    return starts or [0]
 
 
 def _turn(dialogue: Dialogue, turn_number: int) -> Turn:

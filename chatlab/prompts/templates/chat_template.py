@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from chatlab.errors import PromptError, TemplateError
 from chatlab.prompts.base import KEY_OF, AbstractChatPrompt, ChatContent, RoleType
-from chatlab.prompts.messages import ROLES, message_parts, messages_of
+from chatlab.prompts.filling import ROLES, message_parts
+from chatlab.prompts.messages import messages_of
 from chatlab.prompts.plain_data import plain_data
 from chatlab.prompts.templates.sandbox import TemplateLimits, render, render_untrusted
 
@@ -70,15 +71,29 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         super().__init__()
         tokenizer = getattr(tokenizer, "wrapped", None) or tokenizer
         templates, self.special_tokens = _read(tokenizer)
-        self.chat_template = _chosen(templates, chat_template, tools is not None)
-        self._given_template = chat_template
-        self.tools = None if tools is None else [_schema(tool) for tool in tools]
+        self._templates, self._given_template = templates, chat_template
         self.clock, self.untrusted, self.limits = clock, untrusted, limits
-        self.variables: dict[str, Any] = plain_data(variables)
-        _check_documents(self.variables.get("documents"))
+        self.tools: list[dict[str, Any]] | None = None
+        self.variables: dict[str, Any] = {}
+        self.set_tools_and_variables(tools, variables)
         self.special_token_strs = tuple(self.special_tokens.values())
         if not isinstance(tokenizer, str | Path):
             self.set_tokenizer(tokenizer)
+
+    def set_tools_and_variables(
+        self, tools: Sequence[Mapping[str, Any] | Callable[..., Any]] | None, variables: Mapping[str, Any]
+    ) -> None:
+        """Offer other tools, or None to keep those there are, and add variables; a tokenizer's template for tools is taken.
+
+        Raises:
+            PromptError: a tool is neither a JSON schema nor a function, or documents are no list of objects.
+            TemplateError: there is no template.
+        """
+        if tools is not None:
+            self.tools = [_schema(tool) for tool in tools]
+        self.chat_template = _chosen(self._templates, self._given_template, self.tools is not None)
+        self.variables = {**self.variables, **plain_data(variables)}
+        _check_documents(self.variables.get("documents"))
 
     def writes_token(self, piece: str) -> bool:
         """Whether the template spells this token, or has it among its special tokens."""
@@ -181,7 +196,7 @@ class ChatTemplatePrompt(AbstractChatPrompt):
             options = {
                 "clock": datetime.fromisoformat(data["clock"]) if data.get("clock") else None,
                 "limits": TemplateLimits(**data.get("limits", {})),
-                "tools": [dict(tool) for tool in data.get("tools") or ()],
+                "tools": None if data.get("tools") is None else [dict(tool) for tool in data["tools"]],
                 **data.get("variables", {}),
             }
         except (TypeError, ValueError) as error:
