@@ -50,15 +50,49 @@ Each message names the thing that is wrong and the way out.
 from __future__ import annotations
 
 import re
+from typing import TypeVar
+
+from chatlab.render import readable
+
+E = TypeVar("E", bound=BaseException)
 
 
-class ChatlabError(Exception):
+class _Told(Exception):
+    """What a terminal shows and does not obey, wherever it is printed: in a traceback, by ``print``, in a log.
+
+    A message quotes a stranger's file, template or server; ``args`` keep it as it came.
+    """
+
+    def __str__(self) -> str:
+        return readable(super().__str__())
+
+
+class ChatlabError(_Told):
     """The root of the tree: catch it to catch everything chatlab raises on purpose."""
 
     @property
     def kind(self) -> str:
         """The message without its numbers: what errors of one reason share, to count them by."""
         return re.sub(r"\d+", "N", str(self))
+
+
+class ChatlabWarning(_Told, UserWarning):
+    """The root of all warnings."""
+
+
+def harmless(error: E) -> E:
+    """Return a library's error, and all that led to it, with messages that no traceback makes a command of.
+
+    For ``raise … from harmless(error)`` where the message may quote what a stranger wrote.
+    """
+    found: BaseException | None = error
+    seen: set[int] = set()
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if not isinstance(found, _Told):
+            found.args = tuple(readable(told) if isinstance(told, str) else told for told in found.args)
+        found = found.__cause__ or found.__context__
+    return error
 
 
 class PromptError(ChatlabError, ValueError):
@@ -80,7 +114,8 @@ class NoPlaceError(PromptError):
 class UnknownFormat(PromptError, KeyError):
     """No prompt format has that name."""
 
-    __str__ = ChatlabError.__str__  # KeyError's own would quote the message
+    def __str__(self) -> str:  # KeyError's own would quote the message
+        return readable(str(self.args[0]) if self.args else "")
 
 
 class ControlTokenError(PromptError):

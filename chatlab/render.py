@@ -1,15 +1,21 @@
-"""Results as plain text and as escaped HTML: pure functions, no front end, no style sheet.
+"""Text from elsewhere, made harmless for each place it goes to: pure functions, no front end, no style sheet.
 
-Whatever comes from a model or a user passes through :func:`escaped` here and nowhere else, so one file holds
-law L8 for static output. Only semantic tags are used: they survive the code host's sanitizer, and a diff reads
-without colour (``<ins>`` and ``<del>`` in HTML, ``{+ +}`` and ``[- -]`` in text).
+Whatever comes from a model, a user, a file or a server passes through the escape of its sink here and nowhere else,
+so one file holds law L8 for what is shown and written: :func:`readable` for a terminal, :func:`escaped` for HTML,
+:func:`md` and :func:`code` for Markdown, :func:`json_text` for JSON, :func:`csv_cell` for a spreadsheet. No text
+becomes a file's name at all: a name is checked, or a hash of the text.
+
+Only semantic tags are used: they survive the code host's sanitizer, and a diff reads without colour (``<ins>`` and
+``<del>`` in HTML, ``{+ +}`` and ``[- -]`` in text).
 """
 
 from __future__ import annotations
 
 import html
+import json
+import re
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unicodedata import category
 
 _VISIBLE = {" ": "\u00b7", "\n": "\u23ce\n", "\r": "\u240d", "\t": "\u21e5", "\u00a0": "\u237d"}
@@ -21,6 +27,17 @@ _HARMLESS = "\n\t\u200c\u200d"
 
 _DISTURBING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 """Unicode categories of control and format characters, lone surrogates, and separators of lines and paragraphs."""
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+"""How a cell begins that a spreadsheet computes, with the wide forms that some take for the narrow ones."""
+
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>|#~@&$]|^[-+=]|(?<=^\d)[.)]|(?<=^\d\d)[.)])")
+_LINKED = re.compile(
+    r"://|\bwww\.|\b(mailto|xmpp|javascript|data|vbscript):|@|#\d|\bgh-\d",
+    re.IGNORECASE,
+)
+"""What a code host makes a link or a mention of: addresses, names after an @, issues."""
 
 
 Kind = Literal["same", "del", "ins"]
@@ -69,6 +86,70 @@ def readable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_sign(c) if category(c) in _DISTURBING and c not in _HARMLESS else c for c in text)
+
+
+def one_line(text: str) -> str:
+    r"""Return ``text`` on one line as it reads, with its line ends, tabs and edge spaces visible.
+
+    >>> one_line("<|end|> \n")
+    '<|end|>␣↵'
+    """
+    marked = readable(text.replace("\r", "␍").replace("\n", "↵").replace("\t", "⇥"))
+    return re.sub(r"^ +| +$| +(?=↵)", lambda m: "␣" * len(m[0]), marked)
+
+
+def code(text: str) -> str:
+    """Return ``text`` as Markdown's inline code, which ends where it should and cuts no table's cell."""
+    if not text:
+        return ""
+    shown = one_line(text)
+    fence = "`" * (_longest_run(shown) + 1)
+    pad = " " if shown[0] == "`" or shown[-1] == "`" else ""
+    return f"{fence}{pad}{shown}{pad}{fence}".replace("|", "\\|")
+
+
+def md(text: str) -> str:
+    r"""Return the Markdown that shows ``text`` on one line: no markup, no HTML, no link and no mention.
+
+    A code host makes links of bare addresses, names and numbers, escaped or not, but of none in code.
+
+    >>> md("<b> of https://example.org")
+    '\\<b\\> of `https://example.org`'
+    """
+    return "".join(code(word) if _LINKED.search(word) else _marked(word) for word in re.split("( +)", one_line(text)))
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Return ``text`` with its line breaks as a block of Markdown that ends where it should."""
+    shown = readable(text)
+    fence = "`" * max(3, _longest_run(shown) + 1)
+    return f"{fence}{language}\n{shown}\n{fence}"
+
+
+def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    r"""Return JSON of the same value that a terminal shows and does not obey: what would steer it stands as ``\u``.
+
+    >>> json_text("caf\u00e9 \x9b31m\u202e")
+    '"café \\u009b31m\\u202e"'
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
+    return text if text.isascii() and "\x7f" not in text else "".join(map(_json_sign, text))
+
+
+def csv_cell(text: str) -> str:
+    """Return ``text`` as the cell that a spreadsheet shows and does not compute: a formula gets an apostrophe in front.
+
+    So does a text that begins with an apostrophe: :func:`csv_value` reads every text back as it was.
+
+    >>> csv_cell("=1+1")
+    "'=1+1"
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def csv_value(cell: str) -> str:
+    """Return the text of which :func:`csv_cell` made this cell."""
+    return cell.removeprefix("'")
 
 
 def diff_text(parts: Iterable[Part], context_len: int | None = None) -> str:
@@ -205,6 +286,20 @@ def _cut(text: str, context_len: int | None) -> str:
     if context_len is None or len(text) <= 2 * context_len:
         return text
     return f"{text[:context_len]}\u2026{text[-context_len:]}"
+
+
+def _marked(word: str) -> str:
+    return _MARKUP.sub(r"\\\1", word)
+
+
+def _longest_run(text: str) -> int:
+    return max(map(len, re.findall("`+", text)), default=0)
+
+
+def _json_sign(character: str) -> str:
+    if character == "\n" or category(character) not in _DISTURBING or character in _HARMLESS:
+        return character
+    return json.dumps(character)[1:-1] if character > "\x7f" else f"\\u{ord(character):04x}"
 
 
 def _sign(character: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +40,14 @@ class Result:
     """Of the saved page."""
 
     def __init_subclass__(cls) -> None:
-        """Let IPython find the way to print it: a dataclass has a repr of its own, which would come first."""
+        """Let IPython find the way to print it, and let what is printed steer no terminal.
+
+        A dataclass has a repr of its own, which would come first; and ``print`` asks ``__str__``.
+        """
         super().__init_subclass__()
         cls._repr_pretty_ = Result._repr_pretty_  # type: ignore[method-assign]
+        if (told := vars(cls).get("__str__")) is not None:
+            cls.__str__ = wraps(told)(lambda self: render.readable(told(self)))  # type: ignore[method-assign]
 
     def body(self) -> str:
         """Return escaped HTML of semantic tags alone: it reads the same where all style is taken away."""

@@ -12,8 +12,9 @@ from tests.conftest import ROOT
 
 # A module may import modules of a lower level, and modules of its own room.
 LEVELS = [
+    {"render"},
     {"errors"},
-    {"embedded", "files", "folder", "lexicon", "place", "plain", "plots", "render", "severity"},
+    {"embedded", "files", "folder", "lexicon", "place", "plain", "plots", "severity", "terminal"},
     {"child", "progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},
@@ -179,6 +180,60 @@ def test_each_outside_library_has_one_owner(library: str) -> None:
         used = {t for t, typing_only in imports(source) if t.split(".")[0] == library and not typing_only}
         owned = any(name == owner or name.startswith(f"{owner}.") for owner in OWNERS[library])
         assert not used or owned, f"{name} imports {library}, which belongs to {sorted(OWNERS[library])}"
+
+
+# Who may print, and why it is safe there; what is said anywhere else goes through one of these.
+PRINTERS = {
+    "terminal": "the escape itself",
+    "progress.screens": "one line of the escape's own, after its own carriage return",
+    "widgets.printer": "a reply where there is no notebook, escaped",
+    "snapshots.recorder": "JSON to the process that asked; it stands alone, under any library version",
+    "prompts.templates.sandbox": "JSON to the process that asked",
+}
+SAYING = {
+    "print",
+    "sys.stdout",
+    "sys.stderr",
+    "sys.__stdout__",
+    "sys.__stderr__",
+    "typer.echo",
+    "typer.secho",
+    "rich.print",
+}
+SAYING |= {"traceback.print_exc", "traceback.print_exception", "traceback.print_stack", "warnings.showwarning"}
+
+
+def said(source: str) -> set[str]:
+    """What a file prints with; looking whether somebody sees it, and naming the stream to a library, is no printing."""
+    tree = ast.parse(source)
+    calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    streams = [
+        ast.unparse(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("write", "writelines", "buffer")
+    ]
+    given = [ast.unparse(a) for node in ast.walk(tree) if isinstance(node, ast.Call) for a in node.args]
+    return SAYING & {*calls, *streams, *given}
+
+
+@pytest.mark.parametrize("module", [name for name in FILES if name and name not in PRINTERS])
+def test_only_the_escape_prints(module: str) -> None:
+    """A caller cannot forget an escape that stands where the text leaves: no other file has a way out."""
+    assert not said(FILES[module]), f"{module} prints by itself: use chatlab.terminal.Terminal"
+    assert "rich.console.Console" not in {name for name, typing_only in imports(FILES[module]) if not typing_only}
+    assert "rich.markup.escape" not in {name for name, _ in imports(FILES[module])}, "a Terminal reads no markup"
+
+
+def test_json_of_a_result_is_written_by_its_escape() -> None:
+    """Elsewhere JSON is a message to a program, or a lock in ASCII: no file for people is written past ``json_text``."""
+    told = {name for name, source in FILES.items() if "json.dumps" in source and "ensure_ascii=False" in source}
+    assert told <= {"render", "prompts.messages", "revisions.wording", "widgets.live_text", "widgets.live_view"} | set(
+        PRINTERS
+    )
+
+
+def test_every_table_for_a_spreadsheet_passes_its_escape() -> None:
+    assert {name for name, source in FILES.items() if "to_csv(" in source} <= {"reports.drift"}
 
 
 def test_no_drawer_names() -> None:

@@ -7,6 +7,7 @@ import os
 # Each module puts its commands on the app; heavy libraries load only inside a command.
 from chatlab.cli import chat, drift, lab, revisions, trace
 from chatlab.cli.shell import app
+from chatlab.terminal import harmless_streams
 
 __all__ = ["app", "chat", "drift", "lab", "main", "revisions", "trace"]
 
@@ -15,4 +16,5 @@ def main() -> None:
     """Run the command line."""
     # transformers and tokenizers print advice about forks and missing models that does not concern a drift table.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    app()
+    with harmless_streams():
+        app()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
@@ -116,13 +115,11 @@ def drift(
             from chatlab.reports.drift import write_drift_report
 
             paths = write_drift_report(folder, tally, traces, f"Echo drift of {reader.name}")
-            console.print(
-                f"\nwritten to {escape(str(folder))}: drift.parquet, drift.csv, " + ", ".join(p.name for p in paths)
-            )
+            console.print(f"\nwritten to {folder}: drift.parquet, drift.csv, " + ", ".join(p.name for p in paths))
         if study.bad:
             _tell_left_out(study.bad)
         if interrupted:
-            errors.print("[yellow]interrupted: this is what was measured so far[/]")
+            errors.print("interrupted: this is what was measured so far", style="yellow")
             raise typer.Exit(ERROR)
         raise typer.Exit(EXACT if tally.is_exact else DRIFT)
 
@@ -303,33 +300,31 @@ def _against_template(
     console.print(Text(str(comparison)))
     example = next((d for d in comparison.differences if d.text_edits()), None)
     if example is not None:
-        console.print(
-            f"\nThe class against the template, dialogue {escape(example.dialogue_id)}, turn {example.turn_number}:"
-        )
+        console.print(f"\nThe class against the template, dialogue {example.dialogue_id}, turn {example.turn_number}:")
         console.print(Text(diff_text(example.parts(), context_len=40)), soft_wrap=True)
     if folder is not None:
-        console.print(f"\nwritten to {escape(str(comparison.save_html(folder / 'template.html')))}")
+        console.print(f"\nwritten to {comparison.save_html(folder / 'template.html')}")
     return comparison.same_text == comparison.same_ids == comparison.prompts and not comparison.flaws
 
 
 def _tell_left_out(bad: list[ChatlabError]) -> None:
-    errors.print(f"[yellow]{len(bad)} dialogues were left out[/]; the first: {escape(str(bad[0]))}")
+    errors.print(Text.assemble((f"{len(bad)} dialogues were left out", "yellow"), f"; the first: {bad[0]}"))
     for kind, count in Counter(error.kind for error in bad).most_common():
-        errors.print(f"{count:>8,}  {escape(kind)}", soft_wrap=True)
+        errors.print(f"{count:>8,}  {kind}", soft_wrap=True)
 
 
 def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None:
     from chatlab.echo.summary import share_text
 
     versions = ", ".join(f"{name} {number}" for name, number in sorted(reader.versions.items()))
-    table = Table(title=f"Replies after each way of cutting ({escape(reader.name)}, {versions})", title_justify="left")
+    table = Table(title=f"Replies after each way of cutting ({reader.name}, {versions})", title_justify="left")
     columns = ("strategy", "replies", "wrong", "share", "mostly", "not applicable")
     for column, justify in zip(columns, ("left", "right", "right", "right", "left", "right"), strict=True):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]  # rich's JustifyMethod is a Literal
     for cut in tally.cut_counts():
         colour = "red" if cut.wrong else "green"
-        counts = f"{cut.replies:,}", f"[{colour}]{cut.wrong:,}[/]", share_text(cut.wrong_share), cut.mostly
-        table.add_row(escape(cut.strategy), *counts, f"{cut.not_applicable:,}" if cut.not_applicable else "")
+        counts = f"{cut.replies:,}", Text(f"{cut.wrong:,}", colour), share_text(cut.wrong_share), cut.mostly
+        table.add_row(cut.strategy, *counts, f"{cut.not_applicable:,}" if cut.not_applicable else "")
     console.print(table)
     causes = Table(title=f"Why the echo differs ({tally.traced_count} prompts explained)", title_justify="left")
     for column in ("cause", "edits", "what to do"):

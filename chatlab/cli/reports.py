@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import StringIO
@@ -10,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from chatlab.cli.shell import console
 from chatlab.errors import ChatlabError, OutputError
 from chatlab.files import write_whole
-from chatlab.render import readable
+from chatlab.render import json_text, readable
 from chatlab.severity import COULD_NOT_COMPARE
+from chatlab.terminal import Terminal
 
 Format = Annotated[
     Literal["rich", "markdown", "json", "html"], typer.Option("--format", help="how to write the result")
@@ -57,19 +56,19 @@ def write_report(result: Report, format: str, out: Path | None) -> None:
     makers = {
         "rich": lambda: _plain_text(result),
         "markdown": result.to_markdown,
-        "json": lambda: json.dumps(result.to_dict(), indent=2, sort_keys=True, ensure_ascii=False),
+        "json": lambda: json_text(result.to_dict(), indent=2, sort_keys=True),
         "html": result.page,
     }
     if format not in makers:
         raise OutputError(f"{format!r} is no format: {', '.join(makers)}")
     text = makers[format]().encode("utf-8", "backslashreplace").decode()
     if out is None:
-        console.file.write(text + "\n")
+        console.write(text)
         return
     write_whole(out, text + "\n")
 
 
 def _plain_text(result: Report) -> str:
     buffer = StringIO()
-    Console(file=buffer, width=120).print(result)
+    Terminal(file=buffer, width=120).print(result)
     return buffer.getvalue()

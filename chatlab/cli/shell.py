@@ -11,12 +11,12 @@ from contextlib import contextmanager, suppress
 from typing import Annotated, Any, Self
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 from typer.core import TyperGroup
 
 from chatlab.errors import ChatlabError
+from chatlab.terminal import Terminal
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.loaders import Loader
 
@@ -63,7 +63,7 @@ def _no_false_verdict() -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(USAGE) from error
     except BaseException as error:  # a panic of a Rust library is no Exception
-        traceback.print_exc()
+        errors.write(traceback.format_exc())
         raise typer.Exit(USAGE) from error
 
 
@@ -74,8 +74,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-console = Console()
-errors = Console(stderr=True)
+console = Terminal()
+errors = Terminal(stderr=True)
 
 Source = Annotated[str, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id")]
 Revision = Annotated[str | None, typer.Option(help="commit, tag or branch of a hub id")]
@@ -91,7 +91,7 @@ def typed_errors() -> Iterator[None]:
     try:
         yield
     except ChatlabError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        errors.print(Text.assemble(("error:", "bold red"), f" {error}"), soft_wrap=True)
         raise typer.Exit(ERROR) from error
 
 

@@ -20,10 +20,10 @@ def verdict() -> Iterator[None]:
     except (typer.Exit, UsageError):
         raise
     except KeyboardInterrupt:
-        errors.print("[yellow]interrupted: no verdict was reached[/]")
+        errors.print("interrupted: no verdict was reached", style="yellow")
         raise typer.Exit(ERROR) from None
     except SystemExit as error:  # rich leaves so when nobody reads the output any more
         raise typer.Exit(ERROR) from error
     except Exception as error:
-        traceback.print_exc()
+        errors.write(traceback.format_exc())
         raise typer.Exit(ERROR) from error

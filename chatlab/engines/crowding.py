@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Sequence
 
+from chatlab.errors import ChatlabWarning
+
 _told = False
 
 
-class CrowdedThreadsWarning(UserWarning):
+class CrowdedThreadsWarning(ChatlabWarning):
     """Engines that work at once ask for more threads than there are cores, and wait for each other."""
 
 

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any
 from chatlab.errors import RevisionCompareError, RevisionError
 from chatlab.progress.meter import Meter
 from chatlab.progress.progress import Reporter
-from chatlab.render import readable, table_html, verdict_html
+from chatlab.render import code, md, readable, table_html, verdict_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.report.forms import code, md
 from chatlab.severity import Severity
 from chatlab.snapshots.arguments import place, texts
 from chatlab.tokenizers import git

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import RevisionCompareError
 from chatlab.plain import Plain
-from chatlab.render import readable, table_html
+from chatlab.render import code, md, readable, table_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_snapshots
 from chatlab.revisions.comparison import Comparison
 from chatlab.revisions.differences.behaviour import probes
 from chatlab.revisions.differences.drift import drift_of
-from chatlab.revisions.report.forms import code, md
 from chatlab.severity import Severity
 from chatlab.snapshots import recorder
 from chatlab.snapshots.snapshot import Snapshot

@@ -10,11 +10,11 @@ from chatlab.errors import ChatlabError, LockError, OfflineError, RevisionError,
 from chatlab.locks.difference import differences_of
 from chatlab.locks.lock import comparison_with, entry_of
 from chatlab.locks.lockfile import DEFAULT, Entry, read_lock
-from chatlab.render import heading_html, list_html, readable, table_html, verdict_html
+from chatlab.render import heading_html, list_html, md, one_line, readable, table_html, verdict_html
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.report.forms import COLOURS, md, visible
+from chatlab.revisions.report.forms import COLOURS
 from chatlab.revisions.wording import moving_lines
 from chatlab.severity import COULD_NOT_COMPARE, Severity
 from chatlab.snapshots.snapshot import Snapshot, take
@@ -134,7 +134,7 @@ class CheckReport(Result, list[CheckResult]):
         for result in self:
             style = "red" if result.error else COLOURS[result.severity]
             parts.append(Text(f"{result.alias}: {result.word}", style=f"bold {style}"))
-            parts += [Text(f"  {visible(line)}") for line in result.told]
+            parts += [Text(f"  {one_line(line)}") for line in result.told]
             parts += [c for c in (result.comparison, result.upstream) if c is not None and c.severity > Severity.MINOR]
         return Group(*parts)
 

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from chatlab.place import Place, in_kernel
 from chatlab.progress.progress import Progress
-from chatlab.render import bar_html, paragraph_html
+from chatlab.render import bar_html, paragraph_html, readable
 
 INTERVAL_S = 0.2
 """Seconds between two drawings of a count at least; the first and the last are always drawn."""
@@ -71,7 +71,7 @@ class TerminalLine(_Line):
         # A line that wraps could not be taken back.
         width = shutil.get_terminal_size().columns - 1
         end = "" if progress.state == "running" else "\n"
-        self._stream.write(f"\r\x1b[K{_cut(_live(progress), width)}{end}")
+        self._stream.write(f"\r\x1b[K{_cut(readable(_live(progress)), width)}{end}")
         self._stream.flush()
 
 

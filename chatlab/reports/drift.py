@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from csv import QUOTE_NONNUMERIC
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 class DriftRows:
     """``drift.parquet`` and ``drift.csv``, written batch by batch; what was written is kept when the work is cut short.
 
-    The CSV is made from the Parquet file at the end, so the two hold the same rows wherever an interrupt falls.
+    The CSV is made from the Parquet file at the end, so the two hold the same rows wherever an interrupt falls. In it
+    a text that a spreadsheet would compute has an apostrophe in front; ``chatlab.render.csv_value`` reads it back.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -49,9 +50,9 @@ class DriftRows:
             if self._writer is not None:
                 self._writer.close()
                 with whole_file(self._folder / "drift.csv") as csv, pq.ParquetFile(self._parquet) as rows:
-                    rows.schema_arrow.empty_table().to_pandas().to_csv(csv, index=False)
+                    _append(rows.schema_arrow.empty_table().to_pandas(), csv, header=True)
                     for batch in rows.iter_batches():
-                        batch.to_pandas().to_csv(csv, mode="a", header=False, index=False)
+                        _append(batch.to_pandas(), csv)
 
     def add(self, frame: pd.DataFrame) -> None:
         """Append one frame; columns it lacks are empty text, and every frame has the first one's columns."""
@@ -62,6 +63,15 @@ class DriftRows:
             self._writer = pq.ParquetWriter(self._parquet, schema)
         plain = plain.reindex(columns=self._writer.schema.names, fill_value="")
         self._writer.write_table(pa.Table.from_pandas(plain, schema=self._writer.schema, preserve_index=False))
+
+
+def _append(frame: pd.DataFrame, path: Path, *, header: bool = False) -> None:
+    """Append rows to a CSV whose texts, names of columns among them, are no formulas; numbers stay numbers."""
+    texts = frame.select_dtypes(exclude=["number", "bool"]).columns
+    plain = frame.assign(**{name: frame[name].map(render.csv_cell, na_action="ignore") for name in texts})
+    # Quoted throughout: a bare carriage return would begin a row, and what follows it a cell of its own.
+    safe = plain.rename(columns=render.csv_cell)
+    safe.to_csv(path, mode="a", header=header, index=False, quoting=QUOTE_NONNUMERIC)
 
 
 def write_drift_report(folder: str | Path, tally: DriftTally, traces: Sequence[EchoTrace], title: str) -> list[Path]:
@@ -76,7 +86,7 @@ def write_drift_report(folder: str | Path, tally: DriftTally, traces: Sequence[E
     for name, image in images.items():
         with whole_file(folder / name) as path:
             path.write_bytes(image)
-    write_whole(folder / "traces.json", json.dumps([t.to_dict() for t in traces], ensure_ascii=False, indent=1))
+    write_whole(folder / "traces.json", render.json_text([t.to_dict() for t in traces], indent=1))
     write_whole(folder / "report.html", render.page_html(title, "".join(_body(title, tally, traces, images))))
     return [folder / name for name in (*images, "traces.json", "report.html")]
 

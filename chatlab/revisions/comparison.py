@@ -14,7 +14,7 @@ from chatlab.revisions.differences.behaviour import ProbeChange, probes
 from chatlab.revisions.facts import Facts
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.report.explain import Explanation, Tokenized, explanation
-from chatlab.revisions.report.forms import to_html, to_markdown, to_rich, visible
+from chatlab.revisions.report.forms import to_html, to_markdown, to_rich
 from chatlab.revisions.sections import heading, report_of
 from chatlab.snapshots.snapshot import Snapshot
 from chatlab.snapshots.views import LoaderView, Probe, loader_view
@@ -52,7 +52,7 @@ class Comparison(Facts, Plain, Result):
 
     def __str__(self) -> str:
         findings = [f"  {finding.severity.label} ({finding.kind}): {finding.title}" for finding in self.findings]
-        return "\n".join(map(visible, [heading(self), f"{self.severity.label}: {self.verdict}", *findings]))
+        return "\n".join(map(render.one_line, [heading(self), f"{self.severity.label}: {self.verdict}", *findings]))
 
     @property
     def kinds(self) -> tuple[ChangeKind, ...]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.text import Text
 
 from chatlab.engines.engine import Engine
@@ -15,6 +14,10 @@ from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.render import readable
 from chatlab.streaming.reply import Delta, StreamResult
 from chatlab.streaming.stream import TextStream, stream
+from chatlab.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 HELP = "Ctrl-C stops an answer, /clear forgets the dialogue, /retry answers again, /quit or Ctrl-D leaves."
 _SHADES = ("on grey23", "on grey35")
@@ -43,7 +46,7 @@ def chat_in_terminal(
         ask: reads one line and raises ``EOFError`` at the end; left out, ``input``.
         options: further ones of :func:`chatlab.streaming.stream.stream`.
     """
-    console = console or Console()
+    console = console or Terminal()
     console.print(HELP, style="dim")
     results: list[StreamResult] = []
     while True:
@@ -100,7 +103,7 @@ def _answer(
     except KeyboardInterrupt:
         pass  # the stream has stopped its engine and kept the text so far
     except ChatlabError as error:
-        console.print(Text(f"\nerror: {error}", style="bold red"), soft_wrap=True)
+        console.print(Text(f"\nerror: {readable(str(error))}", style="bold red"), soft_wrap=True)
         _take_back(prompt, before)
         return None
     if reply is None:  # interrupted before the first token
@@ -110,7 +113,7 @@ def _answer(
     result = reply.result()
     console.print()
     if show_tokens or result.finish_reason in ("cancelled", "length"):
-        console.print(_summary(result), style="dim", highlight=False)
+        console.print(Text(_summary(result)), style="dim", highlight=False)
     return result
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from chatlab.errors import RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.errors import ChatlabWarning, RevisionError, SourceNotFound, TokenizerLoadError
 from chatlab.folder import check_folder, read_json, require_plain
 from chatlab.tokenizers import git, hub
 from chatlab.tokenizers.cache import cache_folder
@@ -41,7 +41,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _VERSIONED_MODEL = re.compile(r".+\.model(\.v\w+)?")
 
 
-class UnpinnedWarning(UserWarning):
+class UnpinnedWarning(ChatlabWarning):
     """Something that was loaded can change although nobody changed the program."""
 
 

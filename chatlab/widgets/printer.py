@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from chatlab.render import readable
 from chatlab.widgets.stream_view import FLUSH_S
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ class Printer:
         """Print what is new; it is on screen within about 30 ms."""
         now = time.monotonic()
         late = now - self._flushed > FLUSH_S
-        print(new if isinstance(new, str) else new.text, end="", flush=late)
+        print(readable(new if isinstance(new, str) else new.text), end="", flush=late)
         if late:
             self._flushed = now
 
     def finish(self, finish_reason: str, *, error: str = "", seconds: float | None = None) -> None:
         """Print what went wrong, if something did."""
-        print(f" [{error}]" if error else "", flush=True)
+        print(f" [{readable(error)}]" if error else "", flush=True)

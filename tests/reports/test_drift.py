@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 from itertools import islice
@@ -18,6 +19,7 @@ from chatlab.embedded import dialogues_path, tokenizer_path
 from chatlab.errors import OutputError
 from chatlab.prompts.dialogue import read_dialogues
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
+from chatlab.render import csv_value
 from chatlab.reports.drift import DriftRows, write_drift_report
 from chatlab.tokenizers.load import load_tokenizer
 from tests.support.page import OURS, seen
@@ -62,19 +64,45 @@ def test_parquet_and_csv_hold_the_rows_of_the_frames(frames: list[pd.DataFrame],
         assert not (tmp_path / "drift.parquet").exists(), "a reader meets whole files only"
     expected = plain(concat_frames([frame.copy() for frame in frames]))
     parquet = pd.read_parquet(tmp_path / "drift.parquet")
-    csv = pd.read_csv(tmp_path / "drift.csv", keep_default_na=False, dtype=str)
+    table = pd.read_csv(tmp_path / "drift.csv", keep_default_na=False, dtype=str).map(csv_value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["drift.csv", "drift.parquet"]
     pd.testing.assert_frame_equal(plain(parquet), expected, check_dtype=False)
     as_text = plain(parquet).map(lambda value: "" if value is None else str(value))
-    pd.testing.assert_frame_equal(csv.sort_index(axis=1), as_text.sort_index(axis=1), check_dtype=False)
+    pd.testing.assert_frame_equal(table.sort_index(axis=1), as_text.sort_index(axis=1), check_dtype=False)
+
+
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "=cmd|'/c calc'!A1",
+    "\uff1d1",
+    '=HYPERLINK("http://x","y")',
+    "'=1",
+]
+
+
+def test_no_text_of_a_csv_is_a_formula_and_each_is_read_back(tmp_path: Path) -> None:
+    """Ids, labels and pieces alike, and a label's name, which is a column's; numbers stay numbers."""
+    frame = pd.DataFrame({"dialogue": FORMULAS, "=label": FORMULAS[::-1], "drift": range(-5, 5), "share": [-0.5] * 10})
+    write(tmp_path, frame)
+    with open(tmp_path / "drift.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["dialogue", "'=label", "drift", "share"]
+    assert all(cell.startswith("'") for row in rows[1:] for cell in row[:2])
+    assert [row[2:] for row in rows[1:]] == [[str(n), "-0.5"] for n in range(-5, 5)]
+    assert [csv_value(row[0]) for row in rows[1:]] == FORMULAS
 
 
 def test_text_that_csv_quotes_comes_back(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"first_piece": ['a,b"c', "\n", "\u2581\u65e5", " ", "\r\n", "=1+1"], "turn": range(6)})
+    frame = pd.DataFrame({"first_piece": ['a,b"c', "\n", "\u2581\u65e5", " ", "\r\n", "'", "x=1"], "turn": range(7)})
     write(tmp_path, frame)
     with open(tmp_path / "drift.csv", encoding="utf-8", newline="") as file:
         back = pd.read_csv(file, keep_default_na=False)
-    assert list(back["first_piece"]) == list(frame["first_piece"])
+    assert list(back["first_piece"].map(csv_value)) == list(frame["first_piece"])
     assert list(pd.read_parquet(tmp_path / "drift.parquet")["first_piece"]) == list(frame["first_piece"])
 
 

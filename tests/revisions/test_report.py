@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 import pytest
 
 from chatlab.embedded import tokenizer_path
+from chatlab.render import code, md, one_line
 from chatlab.revisions.compare import compare_revisions
-from chatlab.revisions.report.forms import code, md, visible
 from chatlab.revisions.sections import sections
 from tests.revisions.rendered import rendered
 from tests.support.injections import copy_of, edit, setting
@@ -112,10 +112,10 @@ def test_all_three_forms_tell_the_same_sections(plain):
         assert "BREAKING" in form
 
 
-def test_line_ends_are_visible():
-    assert visible("<|end|> \nx\t") == "<|end|>␣↵x⇥"
-    assert visible("a b") == "a b"
-    assert visible("  a ") == "␣␣a␣"
+def test_line_ends_are_one_line():
+    assert one_line("<|end|> \nx\t") == "<|end|>␣↵x⇥"
+    assert one_line("a b") == "a b"
+    assert one_line("  a ") == "␣␣a␣"
 
 
 @pytest.mark.parametrize("text", ["`", "``", "a`b", "`a`", "a|b"])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from chatlab.engines.dialects.capabilities import Capabilities
 from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import ChatlabWarning
 
 
-class SamplingWarning(UserWarning):
+class SamplingWarning(ChatlabWarning):
     """A server was not seen to heed a default of ``SamplingParams``, so its own rule may be in force."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from chatlab.errors import RemoteLacks, TokenIdError
+from chatlab.errors import ChatlabWarning, RemoteLacks, TokenIdError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.encode import ControlTokenWarning, encode_prompt
 from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING
@@ -19,7 +19,7 @@ class ServerTextWarning(ControlTokenWarning):
     """A message spelled a control token, and it goes to a server as text, so the server may take it for one."""
 
 
-class RereadWarning(UserWarning):
+class RereadWarning(ChatlabWarning):
     """A server reads other token ids in a prompt's text than those it was encoded as here."""
 
 

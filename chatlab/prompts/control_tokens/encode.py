@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chatlab.errors import ControlTokenError, PromptError
+from chatlab.errors import ChatlabWarning, ControlTokenError, PromptError
 from chatlab.plain import Plain
 from chatlab.prompts.base import AbstractChatPrompt, may_be_sorted, prompt_text
 from chatlab.prompts.control_tokens.readers import reader_of
@@ -25,7 +25,7 @@ from chatlab.prompts.control_tokens.spans import MessageSpan, SpannedPrompt, spa
 _FILLER = "x"
 
 
-class ControlTokenWarning(UserWarning):
+class ControlTokenWarning(ChatlabWarning):
     """A message spelled a control token; it was encoded as plain text."""
 
 

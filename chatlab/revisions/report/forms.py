@@ -6,16 +6,18 @@ is escaped in each form: it is data, never markup.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatlab.render import (
+    code,
     details_html,
+    fenced,
     heading_html,
     list_html,
+    md,
+    one_line,
     paragraph_html,
-    readable,
     table_html,
     text_html,
     verdict_html,
@@ -60,19 +62,9 @@ class Report:
     """The most important first, none empty."""
 
 
-def visible(text: str) -> str:
-    r"""Return a text on one line with its line ends, tabs and edge spaces visible.
-
-    >>> visible("<|end|> \n")
-    '<|end|>␣↵'
-    """
-    marked = readable(text.replace("\r", "␍").replace("\n", "↵").replace("\t", "⇥"))
-    return re.sub(r"^ +| +$| +(?=↵)", lambda m: "␣" * len(m[0]), marked)
-
-
 def short(text: str, limit: int = 160) -> str:
     """Return the beginning of a long text, its line ends visible."""
-    whole = visible(text)
+    whole = one_line(text)
     return whole if len(whole) <= limit else f"{whole[: limit - 1]}…"
 
 
@@ -93,23 +85,23 @@ def to_rich(report: Report) -> RenderableType:
     colour = COLOURS[report.severity]
     parts: list[Any] = [
         Panel(
-            Text(visible(report.verdict)),
-            title=Text(visible(report.heading)),
+            Text(one_line(report.verdict)),
+            title=Text(one_line(report.heading)),
             subtitle=Text(report.severity.label),
             border_style=colour,
         )
     ]
-    parts += [Text(visible(line)) for line in report.lines]
+    parts += [Text(one_line(line)) for line in report.lines]
     for section in report.sections:
         parts.append(Text(f"\n{section.title}", style="bold"))
-        parts += [Text(f"• {visible(line)}") for line in section.lines]
+        parts += [Text(f"• {one_line(line)}") for line in section.lines]
         if section.rows:
             table = Table(*section.header, show_edge=False, pad_edge=False)
             for row in section.rows:
                 table.add_row(*(Text(_cell(cell, name)) for cell, name in zip(row, section.header, strict=True)))
             parts.append(table)
         if section.diff:
-            parts.append(Text("\n".join(visible(line) for line in section.diff.splitlines()), style="dim"))
+            parts.append(Text("\n".join(one_line(line) for line in section.diff.splitlines()), style="dim"))
     return Group(*parts)
 
 
@@ -119,12 +111,12 @@ def to_rich(report: Report) -> RenderableType:
 def to_html(report: Report) -> str:
     """Return the report as HTML of semantic tags, without a single unescaped character of the compared files."""
     parts = [
-        heading_html(visible(report.heading), 3),
-        verdict_html(report.severity.label, visible(report.verdict)),
-        *(paragraph_html(visible(line)) for line in report.lines),
+        heading_html(one_line(report.heading), 3),
+        verdict_html(report.severity.label, one_line(report.verdict)),
+        *(paragraph_html(one_line(line)) for line in report.lines),
     ]
     for number, section in enumerate(report.sections):
-        body = list_html(map(visible, section.lines)) if section.lines else ""
+        body = list_html(map(one_line, section.lines)) if section.lines else ""
         if section.rows:
             body += table_html(section.header, [list(map(_cell, row, section.header)) for row in section.rows])
         if section.diff:
@@ -142,7 +134,7 @@ def to_markdown(report: Report) -> str:
     if report.lines:
         parts += [*(f"- {md(line)}" for line in report.lines), ""]
     for section in report.sections:
-        parts += [f"### {section.title}", ""]
+        parts += [f"### {md(section.title)}", ""]
         parts += [f"- {md(line)}" for line in section.lines]
         parts += [""] if section.lines else []
         if section.rows:
@@ -153,25 +145,9 @@ def to_markdown(report: Report) -> str:
             ]
             parts.append("")
         if section.diff:
-            fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", section.diff)), default=0))
-            parts += [f"{fence}diff", section.diff, fence, ""]
+            parts += [fenced(section.diff, "diff"), ""]
     return "\n".join(parts)
 
 
 def _md_cell(text: str, column: str) -> str:
     return "<br>".join(code(short(line)) for line in text.split("\n")) if column == "evidence" else code(short(text))
-
-
-def code(text: str) -> str:
-    """Return a text as inline code that ends where it should and does not cut a table's cell."""
-    if not text:
-        return ""
-    runs = [len(run) for run in re.findall("`+", text)]
-    fence = "`" * (max(runs, default=0) + 1)
-    pad = " " if text[0] == "`" or text[-1] == "`" else ""
-    return f"{fence}{pad}{visible(text)}{pad}{fence}".replace("|", "\\|")
-
-
-def md(text: str) -> str:
-    """Return a sentence with the characters that Markdown and HTML would read escaped."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~@])", r"\\\1", visible(text))

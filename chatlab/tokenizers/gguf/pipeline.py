@@ -8,6 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from chatlab.errors import ChatlabWarning
 from chatlab.tokenizers.gguf.fields import token_types
 
 Fields = Mapping[str, Any]
@@ -28,7 +29,7 @@ WHOLE_WORDS_FIRST = frozenset(
 """Values of ``pre`` under which llama.cpp takes a word that is a piece whole, and adds a BOS, unless told otherwise."""
 
 
-class GgufWarning(UserWarning):
+class GgufWarning(ChatlabWarning):
     """A field of a GGUF file is not heeded, so that llama.cpp may read texts otherwise."""
 
 
