@@ -18,6 +18,7 @@ from chatlab.errors import DecodeError, EncodeError, TokenIdError
 from chatlab.tokenizers.changes import CHANGES
 from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
 from chatlab.tokenizers.interface import Encoding, Tokenizer, is_panic, refuse_lone_surrogates
+from chatlab.tokenizers.pipeline.patterns import interruptible, may_be_costly
 from chatlab.tokenizers.pipeline.steps import Json, steps
 
 CleanUp = Callable[[str], str]
@@ -120,6 +121,10 @@ class FastTokenizer(Tokenizer):
         return unk_id
 
     @cached_property
+    def _may_be_costly(self) -> bool:
+        return may_be_costly(self._rust)
+
+    @cached_property
     def _ids(self) -> frozenset[int]:
         return frozenset(self._rust.get_vocab(with_added_tokens=True).values())
 
@@ -135,8 +140,12 @@ class FastTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str], *, add_special_tokens: bool = False) -> list[list[int]]:
         """Return the ids of each text, in one call into Rust."""
+
+        def call() -> Any:
+            return self.rust.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+
         try:
-            encodings = self.rust.encode_batch_fast(list(texts), add_special_tokens=add_special_tokens)
+            encodings = interruptible(call) if self._may_be_costly else call()
         except BaseException as error:
             self._refuse_text(error, texts)
             raise
@@ -231,7 +240,12 @@ class FastTokenizer(Tokenizer):
         return rust
 
     def _encode(self, text: str, add_special_tokens: bool) -> Any:
+        def batched() -> Any:
+            return self.rust.encode_batch([text], add_special_tokens=add_special_tokens)[0]
+
         try:
+            if self._may_be_costly:  # `encode` keeps Python's lock, `encode_batch` frees it
+                return interruptible(batched)
             return self.rust.encode(text, add_special_tokens=add_special_tokens)
         except BaseException as error:
             self._refuse_text(error, [text])
@@ -265,7 +279,7 @@ class FastTokenizer(Tokenizer):
 
     def _refuse_panic(self, error: BaseException) -> None:
         """Raise a panic of Rust, which is no ``Exception`` and would pass every handler, as a typed error."""
-        if not is_panic(error):
+        if not is_panic(error) and type(error) is not Exception:  # as Rust raises its errors
             return
         decoder = self.state["decoder"] or {"type": "none"}
         kinds = [part["type"] for part in decoder.get("decoders", [decoder])]

@@ -14,17 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.child import call
 from chatlab.child.call import ChildLimits, in_child
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import RevisionError, TokenizerLimitError, TokenizerLoadError
+from chatlab.errors import RevisionError, TemplateError, TemplateLimitError, TokenizerLimitError, TokenizerLoadError
 from chatlab.locks.check import check
 from chatlab.locks.lock import lock
+from chatlab.prompts.templates import bounds
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.prompts.templates.sandbox import render
 from chatlab.revisions.compare import compare_revisions
 from chatlab.snapshots.snapshot import snapshot
+from chatlab.tokenizers.load import load_tokenizer
+from chatlab.tokenizers.pipeline.patterns import may_be_costly
 from tests.conftest import ROOT
 from tests.support.children import connect, die, double, fail, grow, half, leave, look, nest, run, sleep, spin
+from tests.support.hostile_templates import BOMBS, VARIABLES
 from tests.support.injections import copy_of
 
 SMALL = ChildLimits(time_s=1, memory_bytes=256 * 2**20)
@@ -213,3 +220,113 @@ def test_a_record_is_the_same_in_a_child_and_here():
     here = recorder.record({"folder": str(tokenizer_path("byte-bpe")), "corpus": probe_corpus()})
     there = snapshot(tokenizer_path("byte-bpe"), cache=False).record
     assert recorder.canonical({**here, "prompts": []}) == recorder.canonical(there)
+
+
+# -- in the process ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a pattern that backtracks in silence", "a normalizer that doubles"])
+@pytest.mark.parametrize("way", ["encode", "encode_spans", "encode_batch"])
+def test_ctrl_c_ends_a_hostile_encode_within_a_second(name, way, tmp_path):
+    """In a process of its own: the thread that was left alone goes on until the library gives up."""
+    folder = HOSTILE[name](tmp_path / "t")
+    script = """
+import os, signal, sys, threading, time
+from chatlab.tokenizers.load import load_tokenizer
+tokenizer = load_tokenizer(sys.argv[1], loader="tokenizers")
+text = "a" * 300 if "silence" in sys.argv[3] else "a"
+threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+begun = time.monotonic()
+try:
+    getattr(tokenizer, sys.argv[2])([text] if sys.argv[2] == "encode_batch" else text)
+except KeyboardInterrupt:
+    print(time.monotonic() - begun)
+sys.stdout.flush()
+os._exit(0)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", LIMITED + script, str(folder), way, name],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert run.stdout, run.stderr
+    assert float(run.stdout) < 1.2
+
+
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30));"
+"""The doubling would take the machine's memory before anybody pressed a key."""
+
+
+def test_patterns_of_real_tokenizers_are_known_as_cheap(real):
+    files = sorted([*tokenizer_path("byte-bpe").parent.rglob("tokenizer.json"), *real.rglob("tokenizer.json")])
+    assert files
+    assert not [file for file in files if may_be_costly(RustTokenizer.from_file(str(file)))]
+
+
+def test_a_guarded_encode_gives_the_very_same(tmp_path):
+    plain = load_tokenizer(tokenizer_path("byte-bpe"), loader="tokenizers")
+    guarded = load_tokenizer(tokenizer_path("byte-bpe"), loader="tokenizers")
+    guarded._may_be_costly = True
+    for text in ("", "Hello, world", "caf\u00e9 \U0001f600\n\n  x", "<s>"):
+        assert guarded.encode_spans(text) == plain.encode_spans(text)
+        assert guarded.encode(text, add_special_tokens=True) == plain.encode(text, add_special_tokens=True)
+        assert guarded.encode_batch([text]) == plain.encode_batch([text])
+
+
+def grown(step: str) -> str:
+    return "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(60) %}" + step + "{% endfor %}"
+
+
+GROWING = {
+    **{name: bomb for name, bomb in BOMBS.items() if name not in ("a big range", "many filters")},
+    # Jinja refuses the first itself, and the compiler of Python takes seconds to refuse the second.
+    "a block that holds itself twice": grown("{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}"),
+    "a tilde": grown("{% set ns.x = ns.x ~ ns.x %}"),
+    "a plus": grown("{% set ns.x = ns.x + ns.x %}"),
+    "a list that is written": grown("{% set ns.x = [ns.x, ns.x]|string %}"),
+    "a list that is joined": grown("{% set ns.x = [ns.x, ns.x]|join %}"),
+    "a macro that calls itself twice": "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "a number": "{{ 10 ** (10 ** 9) }}",
+    "a method": "{{ 'a'.ljust(10**10) }}",
+    "a width": "{{ '%9999999999d' % 1 }}",
+    "a width of format": "{{ '{:>9999999999}'.format(1) }}",
+    "an indent": "{{ [1]|tojson(indent=10**10) }}",
+    "a replacement": "{{ ('a'*1000000).replace('a', 'b'*1000000) }}",
+    "a separator": "{{ range(99999)|join('a'*1000000) }}",
+    "parentheses": "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}",
+}
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_template_in_the_process_is_ended_by_its_length_depth_or_steps(name, monkeypatch):
+    monkeypatch.setattr(bounds, "STEPS", 100_000)  # a million take seconds
+    begun = time.monotonic()
+    with pytest.raises(TemplateLimitError):
+        render(GROWING[name], {**VARIABLES, "n": 3})
+    assert time.monotonic() - begun < 30
+
+
+def test_ctrl_c_ends_a_render_within_a_second(monkeypatch):
+    monkeypatch.setattr(bounds, "STEPS", 10**12)
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        render(BOMBS["loops in loops"], {})
+    assert time.monotonic() - begun < 1.2
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "chat_template.jinja"])
+def test_a_template_is_read_through_the_door(file, tmp_path):
+    """A link out of the folder, or a FIFO that never ends, in place of a file."""
+    (tmp_path / "secret").write_text("{}")
+    folder = copy_of("byte-bpe", tmp_path / "t")
+    (folder / file).unlink(missing_ok=True)
+    (folder / file).symlink_to(tmp_path / "secret")
+    with pytest.raises(TemplateError, match="link out of its folder"):
+        ChatTemplatePrompt(folder)
+    (folder / file).unlink()
+    os.mkfifo(folder / file)
+    with pytest.raises(TemplateError, match="no regular file"):
+        ChatTemplatePrompt(folder)

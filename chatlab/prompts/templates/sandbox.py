@@ -32,16 +32,25 @@ class TemplateLimits:
 
 
 def render(template: str, variables: Mapping[str, Any], *, clock: datetime | None = None) -> str:
-    """Render a trusted template; ``clock`` is what ``strftime_now`` tells, now when it is None.
+    """Render a template in this process, within :mod:`~chatlab.prompts.templates.bounds`.
+
+    ``clock`` is what ``strftime_now`` tells, now when it is None.
 
     Raises:
         TemplateSyntaxError: the template is not Jinja.
+        TemplateLimitError: it loops, nests or writes without end.
         TemplateError: the template fails, or refuses its messages.
     """
-    from chatlab.errors import TemplateError, TemplateSyntaxError
+    from chatlab.errors import TemplateError, TemplateLimitError, TemplateSyntaxError
+    from chatlab.prompts.templates.bounds import SPENT, Overstepped
 
     try:
-        return str(_compiled(template, clock, False).render(**variables))
+        SPENT.clear()
+        return str(_bounded(template, clock).render(**variables))
+    except Overstepped as error:
+        raise TemplateLimitError(f"the chat template {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise TemplateLimitError(f"the chat template took too much memory ({type(error).__name__})") from error
     except Exception as error:
         # A template is foreign code: whatever it raises, the template is what failed.
         wrong = TemplateSyntaxError if _is_syntax(error) else TemplateError
@@ -88,15 +97,29 @@ def render_untrusted(
 
 
 @lru_cache(maxsize=64)
-def _compiled(template: str, clock: datetime | None, strict: bool) -> Any:
+def _bounded(template: str, clock: datetime | None) -> Any:
+    from chatlab.prompts.templates.bounds import bounded
+
+    return _compiled_by(bounded(_environment()), template, clock)
+
+
+@lru_cache(maxsize=64)
+def _compiled(template: str, clock: datetime | None) -> Any:
+    environment = _environment()
+    # Jinja's own answer is a value that prints as nothing; an untrusted template that tries gets no second try.
+    environment.unsafe_undefined = _refuse
+    return _compiled_by(environment, template, clock)
+
+
+def _environment() -> Any:
     from transformers.utils.chat_template_utils import _cached_compile_jinja_template
 
-    environment = _cached_compile_jinja_template("").environment
+    return _cached_compile_jinja_template("").environment
+
+
+def _compiled_by(environment: Any, template: str, clock: datetime | None) -> Any:
     if clock is not None:
         environment.globals["strftime_now"] = clock.strftime
-    if strict:
-        # Jinja's own answer is a value that prints as nothing; an untrusted template that tries gets no second try.
-        environment.unsafe_undefined = _refuse
     return environment.from_string(template)
 
 
@@ -196,7 +219,7 @@ def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     clock = datetime.fromisoformat(request["clock"]) if request["clock"] else None
     parts, length = list[str](), 0
     try:
-        for part in _compiled(request["template"], clock, True).generate(**request["variables"]):
+        for part in _compiled(request["template"], clock).generate(**request["variables"]):
             length += len(part)
             if length > request["output_len"]:
                 return {"kind": "limit", "error": f"wrote more than {request['output_len']} characters"}
