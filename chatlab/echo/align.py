@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os.path
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from difflib import SequenceMatcher
 from itertools import accumulate
 from itertools import count as count_from
@@ -65,7 +65,7 @@ def find_mismatches(
         wide = [m if prompt[m.prompt_start : m.prompt_end] in specials else m._replace(token_index=-1) for m in wide]
     unknown = "" if tokenizer.unk_id is None or spans is None else tokenizer.piece(tokenizer.unk_id)
     narrow = [small for big in wide for small in _shrunk(prompt, echo, big, unknown)]
-    if not surfaces:
+    if not surfaces or all(m.token_index >= 0 and m.echo_start == m.echo_end for m in narrow):
         return narrow
     echo_ends = list(accumulate(map(len, map(_TEXT, surfaces))))
     return [_owned(m, surfaces, echo_ends) for m in narrow]
@@ -218,9 +218,12 @@ def _walk(
 ) -> Iterator[Mismatch]:
     """Compare span with surface, left to right; a gap before a span belongs to the ids after it."""
     prompt_at = echo_at = number = 0
-    # What the post-processor put there has no place in the prompt, and is no part of its neighbours.
     specials = tokenizer.special_ids
-    added = {i for i, token_id in enumerate(token_ids) if token_id in specials and spans[i][0] == spans[i][1]}
+
+    def is_added(index: int) -> bool:
+        """Whether the post-processor put it there: it has no place in the prompt, and is no part of its neighbours."""
+        return token_ids[index] in specials and spans[index][0] == spans[index][1]
+
     count = len(surfaces)
     while number < count:
         first, end, text = surfaces[number]
@@ -229,7 +232,7 @@ def _walk(
         if prompt[prompt_at:prompt_end] == text and prompt_end >= prompt_at:
             prompt_at, echo_at = prompt_end, echo_at + len(text)
             continue
-        number, prompt_end, text = _group(spans, surfaces, number - 1, prompt_at, added)
+        number, prompt_end, text = _group(spans, surfaces, number - 1, prompt_at, is_added)
         prompt_end = max(prompt_end, prompt_at)
         echo_end = echo_at + len(text)
         source = prompt[prompt_at:prompt_end]
@@ -248,18 +251,18 @@ def _walk(
 
 
 def _group(
-    spans: Sequence[Span], surfaces: list[Surface], number: int, prompt_end: int, added: Collection[int]
+    spans: Sequence[Span], surfaces: list[Surface], number: int, prompt_end: int, is_added: Callable[[int], bool]
 ) -> tuple[int, int, str]:
     """Return the number of the next surface, the end in the prompt, and the text of surfaces whose spans overlap.
 
     A newline in Llama-2 is two ids, the dummy prefix and a byte, both from the one character.
     """
-    texts, is_added = list[str](), surfaces[number][0] in added
+    texts, begins_added = list[str](), is_added(surfaces[number][0])
     while number < len(surfaces):
         first, end, text = surfaces[number]
         # Padding is one token many times over, and one edit.
-        is_new = text != texts[0] if is_added and texts else spans[first][0] >= prompt_end
-        if texts and (is_new or is_added != (first in added)):
+        is_new = text != texts[0] if begins_added and texts else spans[first][0] >= prompt_end
+        if texts and (is_new or begins_added != is_added(first)):
             break
         texts.append(text)
         prompt_end = max(prompt_end, max(span[1] for span in spans[first:end]))

@@ -137,19 +137,18 @@ class SameIds(EchoExperiment):
         return SAME_IDS
 
     def changed(self, setting: EchoSetting, seen: EchoReading, place: Difference) -> EchoSetting | None:
-        """Return the setting with the other prompt, if nothing but the prompt changes."""
+        """Return the setting itself if the other prompt has its ids: the echo of the same ids is known."""
         if setting != place.reading.setting or not self.where(place) or not place.is_lost_in_encoding:
             return None
-        plain, said = setting.tokenizer.change("keep_text"), place.as_echoed
-        if plain is not None:
-            without = replace(setting, tokenizer=plain)
-            if without.token_ids(setting.prompt) != without.token_ids(said.prompt):
-                return None  # it is the normalizer that forgets
-        return said
+        plain = setting.tokenizer.change("keep_text")
+        without = None if plain is None else replace(setting, tokenizer=plain)
+        if without and without.token_ids(setting.prompt) != without.token_ids(place.as_echoed.prompt):
+            return None  # it is the normalizer that forgets
+        return setting
 
     def undoes(self, place: Difference, after: EchoReading) -> bool:
         """Tell whether the ids are the same."""
-        return list(after.token_ids) == list(place.reading.token_ids)
+        return place.is_lost_in_encoding
 
 
 # -- where: the shapes of a difference ---------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Laboratory(Generic[Setting, Seen, Place]):
     uncounted: list[str] = field(init=False, default_factory=list)
     """Why experiments did not count: their control failed, or they did."""
     _seen: dict[Setting, Seen | None] = field(init=False, default_factory=dict)
+    _controlled: dict[tuple[int, ...], bool] = field(init=False, default_factory=dict)
     _controls: dict[Setting, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,13 +91,16 @@ class Laboratory(Generic[Setting, Seen, Place]):
         return self._seen[setting]
 
     def _has_control(self, experiments: Sequence[Experiment[Setting, Seen, Place]]) -> bool:
-        setting: Setting | None = self.setting
-        for experiment in experiments:
-            setting = None if setting is None else experiment.control(setting)
-        why = self._control_fault(setting)
-        if why:
-            self._note(f"{in_words(experiments)}: the same copy with nothing changed {why}")
-        return not why
+        key = tuple(map(id, experiments))
+        if key not in self._controlled:
+            setting: Setting | None = self.setting
+            for experiment in experiments:
+                setting = None if setting is None else experiment.control(setting)
+            why = self._control_fault(setting)
+            self._controlled[key] = not why
+            if why:
+                self._note(f"{in_words(experiments)}: the same copy with nothing changed {why}")
+        return self._controlled[key]
 
     def _control_fault(self, setting: Setting | None) -> str:
         if setting is None:
