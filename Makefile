@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/chatlab drift --replies model --out out/demo; test $$? -eq 1  # 1: drift was found, as it should be
 
 test: $(STAMP) browser
-	$(BIN)/python -m pytest --real=$(REAL)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --real=$(REAL)
 
 # A browser, a Japanese font and an accessibility checker for tests/browser, where the machine lacks them and lets us add them.
 browser:
