@@ -56,6 +56,7 @@ notebooks: $(STAMP)
 
 data: $(STAMP)
 	$(BIN)/python data/make_dialogues.py
+	$(BIN)/python data/make_conversations.py
 	$(BIN)/python data/make_tokenizers.py
 	$(BIN)/python data/make_model.py
 

@@ -39,6 +39,11 @@ def dialogues_path() -> Path:
     return embedded_path("dialogues", "dialogues.jsonl")
 
 
+def conversations_path() -> Path:
+    """The JSON Lines file of labelled dialogues that think and call tools."""
+    return embedded_path("dialogues", "conversations.jsonl")
+
+
 def model_path() -> Path:
     """The folder of the tiny Llama-2 chat model and its tokenizer."""
     return embedded_path("models", "tiny-llama2-chat")

@@ -12,7 +12,8 @@
     │   └── TemplateError      a chat template is missing, broken, or refuses the messages
     │       ├── TemplateLimitError   an untrusted template took too much time, memory or output
     │       └── TemplateSyntaxError  it is not Jinja: no messages could make it render
-    ├── DialogueError          a line or object is not a dialogue                  (also ValueError)
+    ├── CountedError           what many dialogues may be left out for: NoPlaceError and
+    │   └── DialogueError      a line or object is not a dialogue, or cannot be used so (also ValueError)
     ├── CutError               a way of cutting the echo is unknown, fails or gives no reply (also ValueError)
     ├── BufferingError         a scanner got patterns, options or text it cannot use (also ValueError)
     │   ├── FragmentTypeError  a fragment is not a str                             (also TypeError)
@@ -73,7 +74,20 @@ class ChatlabError(_Told):
     @property
     def kind(self) -> str:
         """The message without its numbers: what errors of one reason share, to count them by."""
-        return re.sub(r"\d+", "N", str(self))
+        return re.sub(r"\b\d+\b", "N", str(self))
+
+
+class CountedError(ChatlabError):
+    """What many dialogues may be left out for, with a kind of its own to count it by."""
+
+    def __init__(self, message: str = "", *, kind: str = "") -> None:
+        super().__init__(message)
+        self._kind = kind
+
+    @property
+    def kind(self) -> str:
+        """Why, in words that dialogues of one reason share."""
+        return self._kind or super().kind
 
 
 class ChatlabWarning(_Told, UserWarning):
@@ -107,7 +121,7 @@ class RoleOrderError(PromptError):
     """A message stands where the prompt format has no place for it."""
 
 
-class NoPlaceError(PromptError):
+class NoPlaceError(CountedError, PromptError):
     """A message or dialogue holds something that a prompt class has no place for, such as a tool call."""
 
 
@@ -134,17 +148,8 @@ class TemplateSyntaxError(TemplateError):
     """A chat template is not Jinja, so that no messages could make it render."""
 
 
-class DialogueError(ChatlabError, ValueError):
+class DialogueError(CountedError, ValueError):
     """A line or object is not a dialogue, or a dialogue cannot be used as it is asked to be."""
-
-    def __init__(self, message: str = "", *, kind: str = "") -> None:
-        super().__init__(message)
-        self._kind = kind
-
-    @property
-    def kind(self) -> str:
-        """Why, in words that dialogues of one reason share."""
-        return self._kind or super().kind
 
     @classmethod
     def at(cls, place: str, error: ChatlabError) -> DialogueError:

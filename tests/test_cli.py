@@ -123,6 +123,38 @@ def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
     assert "3 dialogues were left out" in go_on.stderr
 
 
+def test_what_was_left_out_is_counted_by_its_reason(few: Path) -> None:
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    asked = {"role": "user", "content": "Hi"}
+    refused = [{"messages": [asked, call, asked]}] * 3 + [{"messages": [asked, {**asked, "name": "Ann"}]}] * 2
+    with few.open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(one) + "\n" for one in refused) + "no json\n" * 2 + '{"id": "x"}\n')
+    run = chatlab("drift", LEGACY, "--dialogues", str(few), "--skip-bad", "--trace", "0")
+    told = [tuple(line.split(maxsplit=1)) for line in run.stderr.splitlines() if line.startswith("      ")]
+    name = "ChatPromptMetaLlamaLlama2Chat"
+    assert sorted(told, reverse=True) == [
+        ("3", f"{name} has no place for tool_calls"),
+        ("2", "not JSON: Expecting value"),
+        ("2", f"{name} has no place for name"),
+        ("1", 'no "turns" and no "messages" in it'),
+    ]
+    few.write_text("no json\n" * 3, encoding="utf-8")
+    nothing = chatlab("drift", LEGACY, "--dialogues", str(few), "--skip-bad")
+    assert nothing.exit_code == 2
+    assert "3  not JSON: Expecting value" in nothing.stderr
+
+
+def test_an_array_of_messages_and_a_table_are_measured_as_lines_are(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}] * 2
+    (tmp_path / "a.json").write_text(json.dumps([{"messages": said}] * 2, indent=1), encoding="utf-8")
+    pd.DataFrame(
+        {"conversations": [[{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello!"}]]}
+    ).to_parquet(tmp_path / "b.parquet")
+    for name in ("a.json", "b.parquet"):
+        run = chatlab("drift", NON_LEGACY, "--dialogues", str(tmp_path / name))
+        assert run.exit_code == 0, run.stderr
+
+
 OWN = """
 from chatlab import ChatPromptMetaLlamaLlama2Chat
 from chatlab.prompts.base import AbstractChatPrompt

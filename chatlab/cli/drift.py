@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 
 _EXAMPLE = '{"turns": [{"user": "Hi", "assistant": "Hello."}]}'
 
+_SHOWN_KINDS = 12
+"""Reasons that are counted on the screen at most, the commonest first."""
+
 
 @app.command()
 def drift(
@@ -109,6 +112,7 @@ def drift(
         if not tally.turn_count:
             if made:
                 made.rmdir()
+            _tell_kinds(study.bad)
             raise study.found_nothing(interrupted)
         _show(reader, tally, traces)
         if folder is not None:
@@ -309,8 +313,15 @@ def _against_template(
 
 def _tell_left_out(bad: list[ChatlabError]) -> None:
     errors.print(Text.assemble((f"{len(bad)} dialogues were left out", "yellow"), f"; the first: {bad[0]}"))
-    for kind, count in Counter(error.kind for error in bad).most_common():
+    _tell_kinds(bad)
+
+
+def _tell_kinds(bad: list[ChatlabError]) -> None:
+    kinds = Counter(error.kind for error in bad)
+    for kind, count in kinds.most_common(_SHOWN_KINDS):
         errors.print(f"{count:>8,}  {kind}", soft_wrap=True)
+    if len(kinds) > _SHOWN_KINDS:
+        errors.print(f"          and {len(kinds) - _SHOWN_KINDS} reasons more")
 
 
 def _show(reader: Tokenizer, tally: DriftTally, traces: list[EchoTrace]) -> None:

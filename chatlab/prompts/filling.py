@@ -98,9 +98,11 @@ def _add_text(prompt: AbstractChatPrompt, number: int, message: Mapping[str, Any
 
 
 def _no_place(where: str, what: str, prompt: AbstractChatPrompt) -> NoPlaceError:
+    name = type(prompt).__name__
     return NoPlaceError(
-        f"{where} has {what}, which {type(prompt).__name__} has no place for: "
-        "use ChatTemplatePrompt over a template that knows it, or leave it out"
+        f"{where} has {what}, which {name} has no place for: "
+        "use ChatTemplatePrompt over a template that knows it, or leave it out",
+        kind=f"{name} has no place for {what}",
     )
 
 

@@ -362,3 +362,35 @@ def test_a_path_of_dialogues_is_read(legacy: Tokenizer, dialogues: list[Dialogue
     table = measure_drift(str(path), ChatPromptMetaLlamaLlama2Chat, legacy, on_bad=left_out.append)
     assert table.equals(measure_drift(dialogues[:5], ChatPromptMetaLlamaLlama2Chat, legacy))
     assert len(left_out) == 1
+
+
+ASKED, HELLO = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}
+PLAIN_SHAPES: dict[str, Any] = {
+    "turns": {"turns": [{"user": "Hi", "assistant": "Hello"}]},
+    "messages": {"messages": [ASKED, HELLO]},
+    "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}, HELLO]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]},
+    "trl": {"prompt": [ASKED], "completion": [HELLO]},
+}
+
+
+@pytest.mark.parametrize("shape", PLAIN_SHAPES)
+def test_every_plain_shape_gives_the_same_rows(shape: str, legacy: Tokenizer) -> None:
+    wanted = measure_drift(PLAIN_SHAPES["turns"], ChatPromptMetaLlamaLlama2Chat, legacy)
+    pd.testing.assert_frame_equal(measure_drift([PLAIN_SHAPES[shape]], ChatPromptMetaLlamaLlama2Chat, legacy), wanted)
+
+
+def test_a_tool_loop_is_measured_call_by_call_or_named(legacy: Tokenizer, tmp_path: Path) -> None:
+    use = {"type": "tool_use", "id": "a", "name": "f", "input": {"x": None}}
+    result = {"type": "tool_result", "tool_use_id": "a", "content": "1"}
+    loop = [ASKED, {"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}, HELLO, ASKED]
+    record = {"id": "loop", "messages": loop, "tools": [{"name": "f", "input_schema": {}}]}
+    (tmp_path / "chat_template.jinja").write_text("{{ messages | tojson }}{{ tools | tojson }}:", encoding="utf-8")
+    table = measure_drift(record, lambda: ChatTemplatePrompt(tmp_path), legacy, strategies=["exact"])
+    assert list(table.turn) == [1, 2]  # the last question waits for a model
+    assert list(table.reply_len) == [0, len(" Hello")]
+    left_out: list[ChatlabError] = []
+    assert measure_drift([record], ChatPromptMetaLlamaLlama2Chat, legacy, on_bad=left_out.append).empty
+    assert left_out[0].kind == "ChatPromptMetaLlamaLlama2Chat has no place for tools"
+    with pytest.raises(DialogueError, match="dialogue 'loop': the dialogue has tools, which .* has no place for"):
+        measure_drift([record], ChatPromptMetaLlamaLlama2Chat, legacy)

@@ -23,6 +23,7 @@ from chatlab.prompts.formats.named_roles import ChatPromptRinnaJpGptNeoxInstSft
 from chatlab.prompts.formats.phi3 import ChatPromptPhi3, ChatPromptPhi3Medium
 from chatlab.prompts.formats.vicuna import ChatPromptVicuna
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.tokenizers.load import as_tokenizer, load_tokenizer
 from tests.support.small_tokenizers import encodable_dialogues
 from tests.support.templates import CHATML, DROPPING, GEMMA, MISTRAL, fast_tokenizer
@@ -261,3 +262,28 @@ def test_a_loaded_tokenizer_carries_its_template():
     wrapped = compare_with_template(ChatPromptChatML, as_tokenizer(inner), dialogues)
     bare = compare_with_template(ChatPromptChatML, inner, dialogues)
     assert (wrapped.prompts, wrapped.same_text, wrapped.same_ids) == (bare.prompts, bare.same_text, bare.same_ids)
+
+
+def test_dialogues_of_every_shape_are_compared_call_by_call(tmp_path):
+    """A class that is a template itself has a place for all; another names what it lacks."""
+    tokenizer = fast_tokenizer("byte bpe", "{{ messages | tojson }}{{ tools | tojson }}", bos="<s>")
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+    said = [
+        {"role": "user", "content": "Hi"},
+        call,
+        {"role": "tool", "content": "1"},
+        {"role": "assistant", "content": "a"},
+    ]
+    records = [
+        {"id": "loop", "messages": said, "tools": [{"name": "f"}]},
+        {"conversations": [{"from": "human", "value": "Hi"}]},
+    ]
+    path = tmp_path / "talks.json"
+    path.write_text(json.dumps(records), encoding="utf-8")
+    for source in (records, path, str(path)):
+        same = compare_with_template(lambda: ChatTemplatePrompt(tokenizer), tokenizer, source)
+        assert (same.prompts, same.same_text, same.same_ids) == (3, 3, 3)
+    told = []
+    other = compare_with_template(ChatPromptChatML, tokenizer, records, on_bad=told.append)
+    assert other.prompts == 1
+    assert told[0].kind == "ChatPromptChatML has no place for tools"
