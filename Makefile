@@ -4,7 +4,7 @@ BIN := .venv/bin
 REAL ?= ../shared/real
 STAMP := .venv/.installed
 
-.PHONY: demo test browser versions lab bench check format notebooks data clean
+.PHONY: demo test soak browser versions lab bench check format notebooks data clean
 
 # Installed anew only when the dependency lists change.
 $(STAMP): pyproject.toml constraints.txt
@@ -18,6 +18,12 @@ demo: $(STAMP)
 
 test: $(STAMP) browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --real=$(REAL)
+
+# The laws that have big counts, with those counts: for a night, not for a change.
+SOAK := tests/buffering tests/engines/dialects/test_fuzz.py tests/revisions/test_injections.py \
+  tests/snapshots/test_template_edits.py tests/trust/test_random_bytes.py
+soak: $(STAMP)
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --real=$(REAL) $(SOAK)
 
 # A browser, a Japanese font and an accessibility checker for tests/browser, where the machine lacks them and lets us add them.
 browser:
