@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import SourceNotFound, TokenizerLoadError
+from chatlab.errors import SourceNotFound, TokenizerLoadError, harmless
 
 SIZE_LIMIT = 256 * 2**20
 """Bytes of one file that counts; the biggest tokenizer.json in use has about 35 million."""
@@ -107,4 +107,4 @@ def read_json(path: Path, *, within: Path | None = None) -> Any:
     except RecursionError as error:
         raise TokenizerLoadError(f"{path} is nested too deeply to be read") from error
     except ValueError as error:
-        raise TokenizerLoadError(f"{path} is no JSON: {error}") from error
+        raise TokenizerLoadError(f"{path} is no JSON: {error}") from harmless(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,17 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from chatlab.engines.device import on_device
-from chatlab.errors import ModelLoadError, OfflineError, RevisionError, SourceNotFound
-from chatlab.tokenizers.source import UnpinnedWarning
+from chatlab.errors import (
+    ChatlabError,
+    ModelLoadError,
+    OfflineError,
+    RevisionError,
+    SourceNotFound,
+    TokenizerLoadError,
+    harmless,
+)
+from chatlab.folder import check_folder, require_plain
+from chatlab.tokenizers.source import UnpinnedWarning, code_references
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -77,17 +86,23 @@ def load_model(
         "dtype": dtype,
         "cache_dir": cache_dir,
         "use_safetensors": None if allow_pickle else True,
+        "trust_remote_code": trust_remote_code,  # said aloud: left out, transformers asks on the terminal
     }
-    if trust_remote_code:
-        options["trust_remote_code"] = True
+    folder: Path | None = None
     try:
         with _progress(sys.stderr.isatty() if progress is None else progress):
             commit = None if local else _commit(str(source), revision, cache_dir)
             if commit is not None:
                 options["revision"] = commit  # a branch may move between one file and the next
+            folder = Path(source) if local else _config(str(source), commit, cache_dir).parent
+            if local:
+                _check_files(folder)
             model = AutoModelForCausalLM.from_pretrained(str(source), **options)
     except Exception as error:  # the libraries raise OSError, ValueError, KeyError, RuntimeError, SafetensorError…
-        raise _typed(error, str(source), revision, local) from error
+        if isinstance(error, ChatlabError):
+            raise
+        code = {} if trust_remote_code or folder is None else code_references(folder)
+        raise _typed(error, str(source), revision, local, code) from harmless(error)
     name = "/".join(Path(source).resolve().parts[-2:]) if local else str(source)
     model.chatlab_source = ModelSource(name=name, asked_revision=revision, revision=commit)
     if not local and revision != commit:
@@ -113,14 +128,35 @@ def _check_source(source: str | Path, revision: str | None) -> bool:
     return False
 
 
+def _check_files(folder: Path) -> None:
+    """Refuse links out of the folder, FIFOs and devices, whatever of them transformers would open."""
+    try:
+        check_folder(folder)
+        for weights in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
+            require_plain(weights, within=folder, limit=None)
+    except TokenizerLoadError as error:
+        raise ModelLoadError(str(error)) from error
+
+
+def _config(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> Path:
+    return Path(str(cached_file(repo_id, "config.json", revision=revision or "main", cache_dir=cache_dir)))
+
+
 def _commit(repo_id: str, revision: str | None, cache_dir: str | Path | None) -> str:
     """The commit that a revision names now, in the cache or on the hub."""
-    config = cached_file(repo_id, "config.json", revision=revision or "main", cache_dir=cache_dir)
-    return str(extract_commit_hash(config, None))
+    return str(extract_commit_hash(str(_config(repo_id, revision, cache_dir)), None))
 
 
-def _typed(error: Exception, source: str, revision: str | None, local: bool) -> Exception:
+def _typed(
+    error: Exception, source: str, revision: str | None, local: bool, code: Mapping[str, Sequence[str]]
+) -> Exception:
     text = str(error)
+    if code and "custom code" in text:
+        file, references = next(iter(code.items()))
+        return ModelLoadError(
+            f"{file} of {source} names code of its own, {', '.join(references)}, which is not run unless asked: "
+            "trust_remote_code=True runs it"
+        )
     if "safetensors" in text and ("no file named" in text or "does not appear to have a file" in text):
         return ModelLoadError(
             f"{source} has no safetensors weights. Convert them, or, if you trust where they come from, "

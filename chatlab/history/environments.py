@@ -50,6 +50,10 @@ class Environment:
         return found
 
 
+WHEELS = ("--only-binary", ":all:")
+"""A source distribution runs code of its own while it is installed; all that is wanted here has wheels."""
+
+
 def find_uv() -> list[str]:
     """Return the command that runs uv.
 
@@ -64,12 +68,12 @@ def find_uv() -> list[str]:
 
 
 def requirements(version: str) -> list[str]:
-    """Return what is installed beside a transformers version: what its tokenizers need, and no torch."""
+    """Return what is installed beside a transformers version: what its tokenizers need, pinned, and no torch."""
     major = int(version.split(".")[0])
     companions = (
-        ["sentencepiece", "protobuf", "tiktoken", "jinja2"]
+        ["sentencepiece==0.2.3", "protobuf==7.36.2", "tiktoken==0.14.0", "jinja2==3.1.6"]
         if major >= 5
-        else ["sentencepiece<0.2.1", "protobuf<5", "tiktoken", "jinja2", "numpy<2"]
+        else ["sentencepiece==0.2.0", "protobuf==4.25.8", "tiktoken==0.9.0", "jinja2==3.1.6", "numpy==1.26.4"]
     )
     return [f"transformers=={version}", *companions]
 
@@ -95,7 +99,7 @@ def environment(version: str, progress: Callable[[str], None] | None = None) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         _run([*uv, "venv", "--quiet", "--python", sys.executable, str(target)], version)
-        _run([*uv, "pip", "install", "--quiet", "--python", str(python), *wanted], version)
+        _run([*uv, "pip", "install", "--quiet", *WHEELS, "--python", str(python), *wanted], version)
     except VersionInstallError:
         shutil.rmtree(target, ignore_errors=True)
         raise

@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatlab.errors import ChatlabError, LockError, OfflineError, RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.errors import (
+    ChatlabError,
+    LockError,
+    OfflineError,
+    RevisionError,
+    SourceNotFound,
+    TokenizerLoadError,
+    harmless,
+)
 from chatlab.locks.difference import differences_of
 from chatlab.locks.lock import comparison_with, entry_of
 from chatlab.locks.lockfile import DEFAULT, Entry, read_lock
@@ -276,7 +284,7 @@ def load_locked(alias: str, *, path: str | Path = DEFAULT) -> Any:
     try:
         loaded = load(source.folder, entry.loader, dict(entry.options))
     except Exception as error:  # the libraries raise bare Exception, OSError, RuntimeError, ValueError, TypeError…
-        raise TokenizerLoadError(f"{alias!r} does not load with {entry.loader}: {error}") from error
+        raise TokenizerLoadError(f"{alias!r} does not load with {entry.loader}: {error}") from harmless(error)
     tokenizer = as_tokenizer(loaded.tokenizer)
     tokenizer.source = source
     return tokenizer

@@ -375,7 +375,18 @@ class _Transformers(Loaded):
         cls = plain if loader in ("auto", "slow") else getattr(transformers, loader, None)
         if cls is None or "Tokenizer" not in cls.__name__:
             raise ValueError(f"{loader!r} is no loader: auto, slow, raw, sentencepiece or a tokenizer class")
-        self._take(cls.from_pretrained(str(folder), local_files_only=True, **kwargs))
+        if cls is transformers.AutoTokenizer:
+            kwargs.setdefault("trust_remote_code", False)  # said aloud: left out, transformers asks on the terminal
+        try:
+            self._take(cls.from_pretrained(str(folder), local_files_only=True, **kwargs))
+        except ValueError as error:
+            named = [name for name in ("tokenizer_config.json", "config.json") if _names_code(folder / name)]
+            if not named or kwargs.get("trust_remote_code"):
+                raise
+            raise ValueError(
+                f"{' and '.join(named)} names code of its own, which is not run unless asked: "
+                "trust_remote_code=True among the options runs it"
+            ) from error
 
     @classmethod
     def of(cls, tokenizer: Any) -> _Transformers:
@@ -454,6 +465,13 @@ class _Transformers(Loaded):
                 messages, tokenize=False, add_generation_prompt=generation, **extra, **more
             )
         )
+
+
+def _names_code(path: Path) -> bool:
+    try:
+        return "auto_map" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 class _Raw(Loaded):

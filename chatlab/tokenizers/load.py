@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import RevisionError, TokenizerLoadError
+from chatlab.errors import RevisionError, TokenizerLoadError, harmless
 from chatlab.tokenizers.choose import chosen
 from chatlab.tokenizers.interface import Tokenizer, is_panic
 from chatlab.tokenizers.loaders import Loader
@@ -121,4 +121,4 @@ def _load(reading: Reading) -> Tokenizer:
             raise
         raise TokenizerLoadError(
             f"{shown} did not load with {reading.loader}: {type(error).__name__}: {error}"
-        ) from error
+        ) from harmless(error)

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import TokenizerLoadError
+from chatlab.errors import TokenizerLoadError, harmless
 from chatlab.tokenizers.choose import CONFIGS, model_files, one, the_file
 from chatlab.tokenizers.interface import Tokenizer
 from chatlab.tokenizers.loaders import Loader
@@ -131,7 +131,7 @@ def _from_pretrained(cls: Any, reading: Reading) -> Any:
         raise TokenizerLoadError(
             f"{reading.path / file} names code of its own, {', '.join(references)}, which is not run unless asked: "
             f"trust_remote_code=True runs it, and loader= another library does without ({error})"
-        ) from error
+        ) from harmless(error)
 
 
 def _takes_legacy(cls: type) -> bool:

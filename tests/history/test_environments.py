@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -152,3 +154,18 @@ def test_nothing_of_this_python_leaks_into_the_other(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/leak")
     told = environments._run([sys.executable, "-c", "import os; print(os.environ.get('PYTHONPATH'))"], "4.57.1")
     assert told.strip() == "None"
+
+
+@pytest.mark.parametrize("version", ["4.31.0", "4.57.1", "5.23.0"])
+def test_an_environment_is_made_of_pinned_wheels_alone(version, monkeypatch, tmp_path):
+    """A source distribution would run its own code, and what floats may be another's tomorrow."""
+    commands = []
+    monkeypatch.setenv("CHATLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(environments, "find_uv", lambda: ["uv"])
+    monkeypatch.setattr(environments, "_run", lambda command, version: commands.append(command) or "")
+    with contextlib.suppress(OSError):  # nothing was made, so it cannot be marked as ready
+        environments.environment(version)
+    install = commands[1]
+    assert install[install.index("--only-binary") + 1] == ":all:"
+    assert all(re.fullmatch(r"[a-z0-9_-]+==[\d.]+", wanted) for wanted in install[install.index("--python") + 2 :])
+    assert f"transformers=={version}" in install

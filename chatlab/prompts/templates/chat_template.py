@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -10,7 +11,7 @@ from inspect import isfunction, ismethod
 from pathlib import Path
 from typing import Any, Self
 
-from chatlab.errors import PromptError, TemplateError, TokenizerLoadError
+from chatlab.errors import PromptError, TemplateError, TokenizerLoadError, harmless
 from chatlab.folder import read_bytes, read_json
 from chatlab.prompts.base import KEY_OF, AbstractChatPrompt, ChatContent, RoleType
 from chatlab.prompts.filling import ROLES, message_parts
@@ -224,17 +225,17 @@ def _read_folder(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     try:
         # Older folders keep their special tokens apart, and a template that lacks its BOS says nothing of it.
         paths = (folder / name for name in ("special_tokens_map.json", "tokenizer_config.json"))
-        found = [read_json(path, within=folder) for path in paths if path.exists()]
+        found = [read_json(path, within=folder) for path in paths if os.path.lexists(path)]
         config = {key: value for one in found for key, value in one.items() if value is not None}
         named = config.get("chat_template") or {}
         templates = {t["name"]: t["template"] for t in named} if isinstance(named, list) else {"default": named}
         # The file came later than the field and wins over it, as in transformers.
         for jinja in (folder / "chat_template.jinja", *sorted((folder / "additional_chat_templates").glob("*.jinja"))):
-            if jinja.exists():
+            if os.path.lexists(jinja):
                 name = "default" if jinja.stem == "chat_template" else jinja.stem
                 templates[name] = read_bytes(jinja, within=folder).decode("utf-8")
     except (TokenizerLoadError, RecursionError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TemplateError(f"cannot read the chat template of {folder}: {error}") from error
+        raise TemplateError(f"cannot read the chat template of {folder}: {error}") from harmless(error)
     special = {k: v.get("content") if isinstance(v, dict) else v for k, v in config.items() if k in _SPECIAL_TOKENS}
     texts = {str(name): str(text) for name, text in templates.items() if text}
     return texts, {k: v for k, v in special.items() if isinstance(v, str)}

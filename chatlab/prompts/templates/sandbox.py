@@ -41,7 +41,7 @@ def render(template: str, variables: Mapping[str, Any], *, clock: datetime | Non
         TemplateLimitError: it loops, nests or writes without end.
         TemplateError: the template fails, or refuses its messages.
     """
-    from chatlab.errors import TemplateError, TemplateLimitError, TemplateSyntaxError
+    from chatlab.errors import TemplateError, TemplateLimitError, TemplateSyntaxError, harmless
     from chatlab.prompts.templates.bounds import SPENT, Overstepped
 
     try:
@@ -54,7 +54,7 @@ def render(template: str, variables: Mapping[str, Any], *, clock: datetime | Non
     except Exception as error:
         # A template is foreign code: whatever it raises, the template is what failed.
         wrong = TemplateSyntaxError if _is_syntax(error) else TemplateError
-        raise wrong(f"the chat template {_told(error)}") from error
+        raise wrong(f"the chat template {_told(error)}") from harmless(error)
 
 
 def render_untrusted(

@@ -32,7 +32,9 @@ def load_gguf(path: Path) -> Any:
             **added_ends(fields),
         )
     kind = fields["tokenizer.ggml.model"]
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        str(path.parent), gguf_file=path.name, local_files_only=True, trust_remote_code=False
+    )
     warnings.warn(
         f"a vocabulary of kind {kind!r} is read by transformers, which does not heed "
         f"{', '.join(key for key in fields if key not in _READ_BY_TRANSFORMERS)}: "
