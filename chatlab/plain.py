@@ -23,6 +23,8 @@ class Plain:
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
     plain_error: ClassVar[type[ChatlabError]] = PlainDataError
     """What ``from_dict`` raises: a subclass may name its own."""
+    told_beside: ClassVar[tuple[str, ...]] = ()
+    """Properties that are written for readers, and left aside when the value is read."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -113,7 +115,8 @@ def _writer(kind: type, made: Any) -> Callable[[Any], dict[str, Any]]:
     from cattrs.gen import make_dict_unstructure_fn
 
     write: Callable[[Any], dict[str, Any]] = make_dict_unstructure_fn(kind, made, **_left_out(kind))
-    return write
+    beside = getattr(kind, "told_beside", ())
+    return lambda value: write(value) | {name: made.unstructure(getattr(value, name)) for name in beside}
 
 
 def _reader(kind: type, made: Any) -> Callable[[Any, Any], Any]:
@@ -127,6 +130,7 @@ def _reader(kind: type, made: Any) -> Callable[[Any, Any], Any]:
     def of_mapping(value: Any, asked: Any) -> Any:
         if not isinstance(value, Mapping):
             raise TypeError(f"{value!r:.60} is no mapping")
-        return read(value, asked)
+        return read({name: value[name] for name in value if name not in beside}, asked)
 
+    beside = getattr(kind, "told_beside", ())
     return of_mapping

@@ -249,7 +249,5 @@ def test_no_test_imports_from_a_test() -> None:
             parts = target.split(".")
             if parts[0] == "tests" and len(parts) > 2:
                 assert not any(part.startswith("test_") for part in parts[:-1]), f"{path.name} imports {target}"
-                shared = target.startswith(
-                    ("tests.support", "tests.conftest", "tests.echo.injection")
-                ) or room.startswith(f"tests.{parts[1]}")
+                shared = target.startswith(("tests.support", "tests.conftest")) or room.startswith(f"tests.{parts[1]}")
                 assert shared, f"{path} imports {target} of another room: put it into tests/support"

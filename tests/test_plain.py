@@ -30,6 +30,27 @@ class Row(Plain):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Told(Plain):
+    told_beside = ("double",)
+
+    number: int
+
+    @property
+    def double(self) -> int:
+        return 2 * self.number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around(Plain):
+    told: Told
+
+
+def test_what_is_told_beside_the_fields_is_written_and_not_read() -> None:
+    assert Around(told=Told(number=2)).to_dict() == {"told": {"number": 2, "double": 4}}
+    assert Around.from_dict({"told": {"number": 2, "double": 7}}) == Around(told=Told(number=2))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Whole(Plain):
     rows: tuple[Row, ...]
     severity: Severity

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
+from chatlab.plain import Plain
 from chatlab.tokenizers.interface import Span
 
 
@@ -71,11 +72,13 @@ class Evidence:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edit:
+class Edit(Plain):
     """One difference between prompt and echo.
 
     Offsets count code points. Replacing every ``prompt_span`` by its ``echo_text`` turns the prompt into the echo.
     """
+
+    told_beside = ("cure", "drift")
 
     kind: Literal["insert", "delete", "replace", "keep"]
     """``keep``: a control token that was to be skipped and is still there."""
@@ -103,23 +106,3 @@ class Edit:
         """Characters this edit adds to the echo that was planned: a special token removed adds 0, one kept its length."""
         planned = len(self.prompt_text) if self.cause is Cause.SPECIAL_REMOVED or self.kind == "keep" else 0
         return len(self.echo_text) - len(self.prompt_text) + planned
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON; ``cure`` and ``drift`` are included for readers."""
-        return {
-            **asdict(self),
-            "cause": str(self.cause),
-            "also": [str(c) for c in self.also],
-            "cure": self.cure,
-            "drift": self.drift,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Edit:
-        """Build an edit from what ``to_dict`` gave, before or after a trip through JSON."""
-        fields = {k: v for k, v in values.items() if k not in ("cure", "drift")}
-        fields |= {"prompt_span": tuple(fields["prompt_span"]), "echo_span": tuple(fields["echo_span"])}
-        fields |= {"cause": Cause(fields["cause"]), "also": tuple(Cause(c) for c in fields["also"])}
-        if fields["evidence"] is not None:
-            fields["evidence"] = Evidence(**fields["evidence"])
-        return cls(**fields)

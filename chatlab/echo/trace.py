@@ -12,6 +12,7 @@ from chatlab.echo.causes import iter_edits, laboratory_of
 from chatlab.echo.edits import Cause, Edit
 from chatlab.echo.reading import EchoSetting
 from chatlab.errors import EncodeError, TokenIdError
+from chatlab.plain import Plain
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt, prompt_text
@@ -38,13 +39,14 @@ DOUBT_CAP = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class EchoTrace(Result):
+class EchoTrace(Result, Plain):
     """A prompt beside its echo, and every edit between the two.
 
     Replacing each edit's prompt span by its echo text turns ``prompt`` into ``echo``: :meth:`replay` does it.
     """
 
     title = "Prompt and echo"
+    told_beside = ("drift",)
 
     tokenizer: str
     loader: str
@@ -140,25 +142,6 @@ class EchoTrace(Result):
         from chatlab.plots import plot_echo
 
         return plot_echo(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain = {
-            "versions": dict(self.versions),
-            "token_ids": list(self.token_ids),
-            "edits": [e.to_dict() for e in self.edits],
-            "uncounted": list(self.uncounted),
-        }
-        return {**fields, **plain, "drift": self.drift}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> EchoTrace:
-        """Build a trace from what ``to_dict`` gave."""
-        fields = {k: v for k, v in values.items() if k != "drift"}
-        fields |= {"token_ids": tuple(fields["token_ids"]), "edits": tuple(Edit.from_dict(e) for e in fields["edits"])}
-        fields["uncounted"] = tuple(fields.get("uncounted", ()))
-        return cls(**fields)
 
     def __str__(self) -> str:
         return f"{self.summary()}\n{render.diff_text(self.parts(), context_len=40)}"

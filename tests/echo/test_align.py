@@ -12,7 +12,7 @@ from chatlab.echo.align import _looked_up, _streamed, find_mismatches, token_sur
 from chatlab.embedded import tokenizer_names, tokenizer_path
 from chatlab.tokenizers.interface import Encoding, Tokenizer
 from chatlab.tokenizers.load import load_tokenizer
-from tests.echo.injection import build, random_injections, random_prompt
+from tests.support.echo_injection import build, random_injections, random_prompt
 
 TEXT = st.text(st.sampled_from(list("ab \n.,\u2581\u65e5\u00e9\U0001f525\u200d")), max_size=30)
 

@@ -14,7 +14,7 @@ from chatlab.echo.edits import CURES, Cause, Edit
 from chatlab.echo.suspects import SAME_IDS
 from chatlab.echo.trace import trace_echo
 from chatlab.tokenizers.fast import FastTokenizer
-from tests.echo.injection import INJECTIONS, Injection, build, random_injections, random_prompt
+from tests.support.echo_injection import INJECTIONS, Injection, build, random_injections, random_prompt
 
 CASES = 1_200
 

@@ -23,7 +23,7 @@ from chatlab.tokenizers.pipeline.steps import (
     writes_prefix,
     writes_space_mark,
 )
-from tests.echo.injection import SPECIALS, clean_state
+from tests.support.echo_injection import SPECIALS, clean_state
 
 MARK = "\u2581"
 PREPEND = {"type": "Prepend", "prepend": MARK}
