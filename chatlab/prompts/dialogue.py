@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from chatlab.errors import DialogueError, MessageTypeError, NoPlaceError, RoleOrderError
+from chatlab.errors import DialogueError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.filling import add_message, offer, said_beside_text, text_of
 from chatlab.prompts.filling import new_prompt as new_prompt
@@ -163,6 +163,16 @@ class Dialogue:
         """
         return dataclasses.replace(self, **changes)
 
+    def without(self, *names: str) -> Self:
+        """A dialogue whose messages lack these fields, for a prompt class that has no place for them.
+
+        >>> dialogue = Dialogue(id="a", messages=[{"role": "user", "content": "Hi", "country": "NO"}])
+        >>> dialogue.without("country").turns
+        (Turn(user='Hi', assistant=None),)
+        """
+        dropped = frozenset(names) - {"role", "content"}
+        return self.replace(messages=[{k: v for k, v in m.items() if k not in dropped} for m in self.messages])
+
     def to_dict(self) -> dict[str, Any]:
         """The dialogue as ``read_dialogues`` reads it: its turns where they say it all, else its messages."""
         data: dict[str, Any] = {"id": self.id, "labels": dict(self.labels)}
@@ -313,7 +323,7 @@ def _told(dialogue: Dialogue, act: Callable[..., Any], *args: Any) -> None:
     """Do it, and tell of which dialogue it was that could not be placed."""
     try:
         act(*args)
-    except (MessageTypeError, NoPlaceError, RoleOrderError) as error:
+    except PromptError as error:
         raise DialogueError.at(f"dialogue {dialogue.id!r}", error) from error
 
 

@@ -49,7 +49,8 @@ def read_record(data: Mapping[str, Any]) -> Record:
         DialogueError: it is of no known shape, or something in it is not what it should be.
     """
     shape = "turns" if type(data.get("turns")) is list else _shape_of(data)
-    rest = {} if data.keys() <= _PLAIN else {key: data[key] for key in data.keys() - _NO_FIELDS - {shape}}
+    is_plain = data.keys() <= _PLAIN
+    rest = {} if is_plain else {key: data[key] for key in data if key not in _NO_FIELDS and key != shape}
     record = Record(messages=_SHAPES[shape](data, shape, rest))
     if (system := data.get("system")) is not None:
         record.messages.insert(0, {"role": "system", "content": system if type(system) is str else _system(system)})
@@ -78,6 +79,8 @@ def _read_rest(record: Record, rest: dict[str, Any]) -> None:
     tools, functions = (_parsed(rest.pop(key, None), key) for key in ("tools", "functions"))
     if functions is not None:
         tools = [*(tools or ()), *({"type": "function", "function": function} for function in functions)]
+    if bad := [tool for tool in tools or () if not isinstance(tool, Mapping) and not callable(tool)]:
+        raise DialogueError(f"a tool is a JSON schema, not {bad[0]!r:.80}", kind="a tool is no JSON schema")
     record.tools = None if tools is None else [tool_of_anthropic(tool) for tool in tools]
     given = [value for key in _VARIABLES if (value := rest.pop(key, None)) is not None]
     switches = {key: rest.pop(key) for key in _SWITCHES if rest.get(key) is not None}
@@ -242,15 +245,15 @@ def _parsed(value: Any, what: str) -> list[Any] | None:
     return items
 
 
-def listed(value: Any, what: str) -> Any:
-    """``value`` when it is a list, or another's list such as numpy's.
+def listed(value: Any, what: str) -> list[Any]:
+    """``value`` as a list, where it is one or another's, such as numpy's.
 
     Raises:
         DialogueError: it is something else.
     """
     if not _is_list(value):
         raise DialogueError(f'"{what}" must be a list, not {type(value).__name__}')
-    return value
+    return value if isinstance(value, list) else list(value)
 
 
 def _is_list(value: Any) -> bool:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import statistics
 import threading
 import time
+from collections import deque
 
 import pytest
 from tokenizers import Tokenizer
 
+from chatlab.embedded import dialogues_path
 from chatlab.errors import TemplateError
 from chatlab.prompts.control_tokens import encode_prompt
 from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.control_tokens.spans import span_prompt
-from chatlab.prompts.dialogue import prompts_of
+from chatlab.prompts.dialogue import prompts_of, read_dialogues
 from chatlab.prompts.formats.registry import FORMATS
 from chatlab.prompts.prompt_difference import PromptDifference
 from chatlab.prompts.templates.sandbox import _CHILDREN, render_untrusted
@@ -91,6 +94,19 @@ def test_the_diff_of_two_long_prompts(benchmark):
     edits = benchmark.pedantic(difference.text_edits, rounds=3)
     print(f"\n{len(ours):,} characters, {len(edits)} edits: {benchmark.stats['median']:.2f} s")
     assert benchmark.stats["median"] < 1
+
+
+def test_reading_plain_dialogues(benchmark, tmp_path):
+    """Every embedded dialogue ten times over, beside parsing the same lines and nothing more."""
+    lines = dialogues_path().read_bytes().splitlines(keepends=True) * 10
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"".join(lines))
+    bare = seconds(lambda: [json.loads(line) for line in lines], 5)
+    benchmark.pedantic(lambda: deque(read_dialogues(path), 0), rounds=5)
+    ratio = benchmark.stats["median"] / bare
+    benchmark.extra_info |= {"over_json": ratio, "us_a_dialogue": benchmark.stats["median"] / len(lines) * 1e6}
+    print(f"\n{len(lines):,} dialogues: {ratio:.2f} times json.loads of the same lines")
+    assert ratio < 3
 
 
 def test_the_law_beside_a_bare_encode(benchmark):

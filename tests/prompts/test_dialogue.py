@@ -39,6 +39,7 @@ BAD_LINES = {
     '{"messages": [{"role": "user", "content": [1]}]}': "message 1: a part of the content must be an object",
     '{"messages": [{"role": "assistant", "tool_calls": "f"}]}': "message 1: tool_calls must be a list of objects",
     '{"messages": [{"role": "user", "content": "a"}], "tools": 1}': '"tools" must be a list, not int',
+    '{"messages": [{"role": "user", "content": "a"}], "tools": ["f"]}': "a tool is a JSON schema, not 'f'",
     '{"messages": [{"role": "user", "content": "a"}], "tools": "{"}': "tools is text that is not JSON",
     '{"messages": [{"role": "user", "content": "a"}], "variables": 1}': "template variables are one object",
     '{"turns": [{"user": "a", "assistant": "b", "mood": "c"}]}': "turn 1 has mood, which a turn has no place for",

@@ -10,7 +10,9 @@ from chatlab.errors import DialogueError
 from chatlab.prompts.dialogue import Dialogue, Turn
 from chatlab.prompts.edit import branch, count_tokens, edit_turn, fill_prompt, truncate
 from chatlab.prompts.formats.registry import prompt_class
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from tests.support.small_tokenizers import small_tokenizers
+from tests.support.templates import fast_tokenizer
 
 TWO = Dialogue(id="d", turns=(Turn(user="a", assistant="b"), Turn(user="c", assistant="d")), system="S")
 
@@ -61,3 +63,28 @@ def test_the_newest_turns_that_fit_are_kept(texts, max_tokens, style):
 def test_a_last_turn_without_an_answer_opens_its_reply():
     prompt = fill_prompt(branch(TWO, 2), prompt_class("chatml"))
     assert prompt.create_prompt().endswith("c<|im_end|>\n<|im_start|>assistant\n")
+
+
+def test_a_turn_is_cut_off_with_its_calls_and_results():
+    tokenizer = fast_tokenizer("byte bpe", "{% for m in messages %}{{ m | tojson }}{% endfor %}")
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    loop = [
+        {"role": "user", "content": "f?"},
+        call,
+        {"role": "tool", "content": "1"},
+        {"role": "assistant", "content": "1"},
+    ]
+    greeting, system = {"role": "assistant", "content": "Hi"}, {"role": "system", "content": "S"}
+    last = [{"role": "user", "content": "again"}, {"role": "user", "content": "and again"}]
+    dialogue = Dialogue(id="d", messages=[system, greeting, *loop, *last], tools=[{"name": "f"}])
+
+    def fit(messages):
+        kept = dialogue.replace(messages=messages)
+        budget = count_tokens(kept, lambda: ChatTemplatePrompt(tokenizer), tokenizer)
+        return truncate(dialogue, lambda: ChatTemplatePrompt(tokenizer), tokenizer, max_tokens=budget), kept
+
+    for messages in (dialogue.messages, [system, *last]):
+        found, kept = fit(messages)
+        assert found == kept
+    with pytest.raises(DialogueError, match="is not plain: message 2 has role 'assistant'"):
+        branch(dialogue, 1)

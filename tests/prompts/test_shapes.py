@@ -298,6 +298,23 @@ def test_lists_of_pandas_are_lists():
     )
     dialogue = comes_back(Dialogue.from_dict({"messages": messages}))
     assert dialogue.messages[1]["ids"] == [1, 2]
+    for key in ("conversation", "conversations", "prompt"):
+        assert Dialogue.from_dict({key: messages}).messages == dialogue.messages
+    turns = numpy.array([{"user": "a", "assistant": "b"}] * 2, dtype=object)
+    assert len(Dialogue.from_dict({"turns": turns}).turns) == 2
+
+
+def test_a_field_is_left_out_where_it_is_said_so():
+    dialogue = Dialogue.from_dict({"id": "d", "messages": [{**QUESTION, "country": "NO", "weight": 1}]})
+    assert dialogue.without("country", "weight", "role").turns == (Turn(user="Hi"),)
+    with pytest.raises(DialogueError, match="message 1 has weight, which ChatPromptPhi3 has no place for"):
+        fill_prompt(dialogue.without("country"), prompt_class("phi3"))
+
+
+def test_what_stands_beside_keeps_its_order():
+    """Whatever the hash seed: a file is the same bytes each time."""
+    beside = {letter: number for number, letter in enumerate("zyxabc")}
+    assert list(Dialogue.from_dict({**beside, "messages": [QUESTION]}).to_dict())[:6] == list(beside)
 
 
 # The plain view, and the calls
@@ -325,6 +342,7 @@ def test_a_dialogue_that_is_not_plain_says_so_and_has_calls():
         ({"role": "user", "content": [{"type": "image", "image": "x"}]}, "a part of type image"),
         ({"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"a": 1}}]}, "cache_control in a part"),
         ({"role": "tool", "content": "a"}, "role 'tool'"),
+        ({"role": "bot", "content": "a"}, "role 'bot'"),
         ({"role": "system", "content": "a"}, "role 'system'"),
     ],
 )  # fmt: skip
@@ -335,7 +353,7 @@ def test_what_a_prompt_class_has_no_place_for_is_named(message, what):
     with pytest.raises(DialogueError, match=f"'d' is not plain: message 3 has {what}"):
         _ = dialogue.turns
     for place in (lambda: list(prompts_of(dialogue, prompt_class("phi3"))), lambda: fill_prompt(dialogue, prompt_class("phi3"))):  # fmt: skip
-        with pytest.raises(DialogueError, match=f"dialogue 'd': .*{what}.* no place"):
+        with pytest.raises(DialogueError, match=f"dialogue 'd': .*({what}|no role is called 'bot')"):
             place()
 
 
@@ -346,6 +364,14 @@ def test_tools_and_variables_without_a_place_are_named(beside):
         list(prompts_of(dialogue, prompt_class("phi3")))
     assert "ChatTemplatePrompt over a template" in str(caught.value)
     assert list(prompts_of(Dialogue(id="d", messages=[QUESTION], tools=[]), prompt_class("phi3")))
+
+
+def test_what_a_template_cannot_be_told_is_the_dialogues_error():
+    tokenizer = fast_tokenizer("byte bpe", DUMP)
+    for beside in ({"documents": ["a"]}, {"documents": "a"}):
+        dialogue = Dialogue.from_dict({"id": "d", "messages": [QUESTION], **beside})
+        with pytest.raises(DialogueError, match="dialogue 'd': documents is a list of objects"):
+            list(prompts_of(dialogue, lambda: ChatTemplatePrompt(tokenizer)))
 
 
 def test_empty_fields_say_nothing():
