@@ -80,6 +80,7 @@ class ManyStream(Iterator[Delta]):
         self.runs = list(runs)
         """One a row, each with its ``text`` so far and its ``stop()``."""
         self._reading = threading.RLock()
+        self._row: Run | None = None  # the one whose step is read: it may have given several deltas
         self._arrived: SimpleQueue[tuple[int, Event]] = SimpleQueue()
         for row, run in enumerate(self.runs):
             # By number: the engine holds the sink, and a sink that held the run would keep it from being dropped.
@@ -136,9 +137,12 @@ class ManyStream(Iterator[Delta]):
     def _next(self) -> Delta | None:
         with self._reading:
             try:
+                if (further := self._row.take_last() if self._row and self._row.waiting else None) is not None:
+                    return further
                 while not all(run.ended for run in self.runs):
                     row, event = self._arrived.get()
-                    delta = self.runs[row].take(event)
+                    self._row = self.runs[row]
+                    delta = self._row.take(event)
                     if delta is not None:  # after a stop string the engine may be some tokens ahead
                         return delta
             except BaseException:

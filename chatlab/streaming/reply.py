@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,12 @@ from chatlab.errors import GenerationError, TokenIdError
 from chatlab.plain import Plain
 from chatlab.render import readable, table_html, text_html
 from chatlab.results import Result
+from chatlab.streaming.channel_formats.message import message_of
+from chatlab.streaming.channel_formats.pairs import paired
+from chatlab.streaming.channels import Channel, Channels, Passage, join_passages
 from chatlab.streaming.detokenizer import StreamingDetokenizer
+from chatlab.streaming.marks import Marks
+from chatlab.streaming.reply_channels import ReplyChannels
 from chatlab.streaming.token_spans import Span, TokenSpans
 from chatlab.tokenizers.interface import Tokenizer
 
@@ -25,7 +31,11 @@ TopLogprobs = tuple[tuple[int, float], ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """What one step added to a reply. Joined, the ``text`` of all deltas is the reply that is shown."""
+    """What one step added to a reply. Joined, the ``text`` of all deltas is the reply that is shown.
+
+    With channels, the ``delimiter`` and ``text`` of all are (law L10), and a step that ends one channel and begins another
+    gives several deltas.
+    """
 
     text: str
     """New text to show; empty while a character or a pattern is incomplete."""
@@ -52,6 +62,10 @@ class Delta:
     """Seconds since the request was submitted."""
     row: int = 0
     """Which prompt of ``stream_many`` it answers."""
+    channel: Channel = "content"
+    """Which part of the reply ``text`` belongs to; without ``channels``, all is content."""
+    delimiter: str = ""
+    """A delimiter of the channel that came whole with this step, and stands in the reply just before ``text``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +96,16 @@ class StreamResult(Result, Plain):
     """Seconds to the last token."""
     tokens_per_s: float | None
     """Tokens after the first, by the time they took; ``None`` for fewer than two, or where only text came."""
+    rest: str = ""
+    """What the model wrote behind the stop string, as far as it came with it."""
+    passages: tuple[tuple[Channel, str, bool], ...] = ()
+    """The channels of ``text`` in order, each with its text and whether that is a delimiter; empty where not asked for."""
+    calls: str = "json"
+    """How the tool calls among them are written."""
+
+    def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """The reply as a message; see :func:`chatlab.streaming.channel_formats.message.message_of`."""
+        return message_of([Passage(*p) for p in self.passages] or [Passage("content", self.text)], self.calls, tools)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a token: ``token_id`` and ``logprob``; for a server that gives no ids, one row without any."""
@@ -134,33 +158,85 @@ class Reply:
         replacements: Replacements = (),
         stops: tuple[str, ...] = (),
         row: int = 0,
+        channels: Channels | None = None,
+        marks: Marks | None = None,
+        include_stop: bool = False,
+        skip_special_tokens: bool = True,
     ) -> None:
-        """Begin an empty reply; ``detokenizer`` is seeded with the prompt ids."""
+        """Begin an empty reply; ``detokenizer`` is seeded with the prompt ids.
+
+        Args:
+            tokenizer: tells the pieces.
+            detokenizer: tells the text.
+            replacements: what is shown in place of what.
+            stops: where the reply ends.
+            row: which of several it is.
+            channels: how it is delimited; ``None`` leaves it whole.
+            marks: special tokens that stops and delimiters hold.
+            include_stop: show the stop string, too.
+            skip_special_tokens: whether marks that belong to nothing are left out.
+        """
         self.text = ""
         self.token_ids: list[int] = []
         self.logprobs: list[float | None] = []
         self.finish_reason: FinishReason | None = None
         self.row = row
+        self.following: list[Delta] = []
+        """The further deltas of the last step, when it gave several."""
+        self.channels = channels
         self._tokenizer = tokenizer
         self._detokenizer = detokenizer
-        replacements = check_replacements(replacements)
-        self._scanner = Scanner(replacements, stops)
-        self._spans = TokenSpans(self._scanner, replacements)
+        self._replacements = check_replacements(replacements)
+        self._stops = stops
+        self._include_stop = include_stop
+        self._hidden = skip_special_tokens
         self._raw: list[str] = []
         self._times: list[float] = []
+        self._search_for(marks)
+
+    def _search_for(self, marks: Marks | None) -> None:
+        """Set up the search; without marks, special tokens are what they look like."""
+        self._marks = marks or None
+        replacements, stops, channels = self._replacements, self._stops, self.channels
+        if marks:
+            replacements = {marks.of(search): target for search, target in replacements.items()}
+            stops = tuple(map(marks.of, stops))
+            channels = (channels or paired()).with_marks(marks.marks)
+        self._by_id = marks.by_id if marks else {}
+        self._scanner = Scanner(replacements, stops)
+        self._spans = TokenSpans(self._scanner, replacements)
+        self._scanned_len = 0
+        self._shares = ReplyChannels(channels, marks or Marks({}), hidden=self._hidden) if channels else None
 
     @property
     def raw_text(self) -> str:
         """The model's own text so far."""
-        return "".join(self._raw)
+        return self._as_written("".join(self._raw))
 
     @property
     def stop(self) -> str | None:
         """The stop string that was found."""
-        return self._scanner.stop
+        stop = self._scanner.stop
+        return None if stop is None else self._as_written(stop)
+
+    @property
+    def rest(self) -> str:
+        """What the model wrote behind the stop string, as far as it came with it."""
+        raw = "".join(self._raw)
+        return self._as_written(raw[len(raw) - self._scanner.discarded_len :])
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The channels of the shown reply so far, delimiters included; none where they were not asked for."""
+        return () if self.channels is None or self._shares is None else tuple(join_passages(self._shares.passages))
+
+    def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """The reply so far as a message."""
+        calls = "json" if self.channels is None else self.channels.calls
+        return message_of(self.passages or [Passage("content", self.text)], calls, tools)
 
     def put(self, event: Event) -> Delta:
-        """The delta of one event; after a stop was found, that delta is the last.
+        """The delta of one event, the first of several where :attr:`following` holds more; after a stop, the last.
 
         Raises:
             GenerationError: the decoder raised; it is the ``__cause__``.
@@ -169,10 +245,15 @@ class Reply:
             return self.finish(event.finish_reason, event.t)
         self._times.append(event.t)
         if not isinstance(event, TokenEvent):
+            if self._marks is not None and not self._raw:
+                self._search_for(None)  # a server's text: whether it spells a special token, nobody can tell
             return self._delta(event.text, event.t)
         self.token_ids.append(event.token_id)
         self.logprobs.append(event.logprob)
-        return self._delta(self._decode([event.token_id]), event.t, event)
+        raw = self._decode([event.token_id])
+        if self._by_id:
+            raw = self._marked(raw, event.token_id)
+        return self._delta(raw, event.t, event)
 
     def finish(self, finish_reason: FinishReason, t: float | None = None) -> Delta:
         """End the reply and give all that was held, by the detokenizer and by the search."""
@@ -185,7 +266,7 @@ class Reply:
         t = self._times[-1] if t is None and self._times else t or 0.0
         text = self._scanner.put(raw)
         self._raw.append(raw)
-        if self.stop is not None:
+        if self._scanner.stop is not None:
             self.finish_reason = "stop"
         else:
             text += self._scanner.flush()
@@ -211,6 +292,9 @@ class Reply:
             total_s=times[-1] if times else 0.0,
             # A server that sends text cuts it as it likes: its pieces are not tokens.
             tokens_per_s=(token_len - 1) / took if took > 0 and token_len == len(times) else None,
+            rest=self.rest,
+            passages=self.passages,
+            calls="json" if self.channels is None else self.channels.calls,
         )
 
     def _decode(self, token_ids: list[int]) -> str:
@@ -222,19 +306,32 @@ class Reply:
                 f"{type(error).__name__}: {error}"
             ) from error
 
+    def _marked(self, raw: str, token_id: int) -> str:
+        """The text of a token where special tokens have marks; one that has is a border that no character crosses."""
+        if token_id not in self._by_id:
+            return self._marks.without_forged(raw) if self._marks else raw
+        mark = self._by_id[token_id]
+        raw += self._detokenizer.flush()
+        return (raw if self._hidden else raw.removesuffix(self._as_written(mark))) + mark
+
+    def _as_written(self, text: str) -> str:
+        return self._marks.show(text) if self._marks is not None else text
+
     def _delta(self, raw: str, t: float, event: TokenEvent | None = None) -> Delta:
         self._raw.append(raw)
         text = self._scanner.put(raw)
-        if self.stop is not None:
+        if self._scanner.stop is not None:
             self.finish_reason = "stop"
         return self._shown(text, raw, t, event)
 
     def _shown(self, text: str, raw: str, t: float, event: TokenEvent | None) -> Delta:
-        start = len(self.text)
-        if text:
-            self.text += text
-        end = start + len(text)
-        first_token, spans = self._spans.step(raw, start, end, is_token=event is not None)
+        """What a step shows, and all that is known of it."""
+        start = len(self.text) if self._shares is None else self._scanned_len
+        first_token, spans = self._spans.step(raw, start, start + len(text), is_token=event is not None)
+        stop = (self._scanner.stop or "") if self._include_stop else ""
+        if stop:
+            text += stop
+            spans = (*spans[:-1], (spans[-1][0], start + len(text))) if spans else spans
         token_ids: tuple[int, ...] = ()
         pieces: tuple[str, ...] = ()
         logprobs = top_logprobs = None
@@ -242,7 +339,9 @@ class Reply:
             token_ids, pieces = (event.token_id,), (self._piece(event.token_id),)
             if event.logprob is not None:
                 logprobs, top_logprobs = (event.logprob,), (event.top_logprobs,)
-        return Delta(
+        if text and self._shares is None:
+            self.text += text
+        delta = Delta(
             text=text,
             raw=raw,
             token_ids=token_ids,
@@ -251,13 +350,46 @@ class Reply:
             top_logprobs=top_logprobs,
             held=self._scanner.held,
             text_start=start,
-            text_end=end,
+            text_end=start + len(text),
             token_spans=spans,
             first_token=first_token,
             finish_reason=self.finish_reason,
             timing=t,
             row=self.row,
         )
+        return delta if self._shares is None else self._shared_out(delta, stop, self._shares)
+
+    def _shared_out(self, whole: Delta, stop: str, to: ReplyChannels) -> Delta:
+        """A step as one delta a channel: the first tells the token, the last why the reply ended."""
+        self._scanned_len += len(whole.text)
+        before = whole.text[: len(whole.text) - len(stop)]
+        ended = self.finish_reason is not None
+        shares = to.share(before, whole.first_token, whole.token_spans, stop=stop, at_end=ended)
+        held = self._as_written(to.held + self._scanner.held)
+        self.text += "".join(share.delimiter + share.text for share in shares)
+        deltas = [
+            Delta(
+                text=share.text,
+                raw="" if number else self._as_written(whole.raw),
+                token_ids=() if number else whole.token_ids,
+                pieces=() if number else whole.pieces,
+                logprobs=None if number else whole.logprobs,
+                top_logprobs=None if number else whole.top_logprobs,
+                held=held,
+                text_start=share.text_start,
+                text_end=share.text_start + len(share.text),
+                token_spans=share.token_spans,
+                first_token=share.first_token,
+                finish_reason=self.finish_reason if number == len(shares) - 1 else None,
+                timing=whole.timing,
+                row=self.row,
+                channel=share.channel,
+                delimiter=share.delimiter,
+            )
+            for number, share in enumerate(shares)
+        ]
+        self.following = deltas[1:]
+        return deltas[0]
 
     def _piece(self, token_id: int) -> str:
         try:

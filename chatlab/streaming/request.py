@@ -11,7 +11,11 @@ from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import BufferingError, ContextLengthError, EngineError, GenerationError, SamplingError
 from chatlab.streaming.asked_prompt import AskedPrompt, Prompt, check_prompt_kind
+from chatlab.streaming.channel_formats.choice import channels_for
+from chatlab.streaming.channel_formats.registry import Asked
+from chatlab.streaming.channels import Channels
 from chatlab.streaming.detokenizer import StreamingDetokenizer
+from chatlab.streaming.marks import Marks
 from chatlab.streaming.open_reply import OpenReply
 from chatlab.streaming.reply import Reply
 from chatlab.tokenizers.interface import Tokenizer
@@ -35,6 +39,11 @@ class Request:
     dropped_turns: int
     open_reply: OpenReply
     """Where the reply goes in the prompt."""
+    channels: Channels | None
+    """How the reply is split into channels; ``None`` leaves it whole."""
+    marks: Marks
+    """Special tokens that stops and delimiters hold."""
+    include_stop: bool
 
     def new_reply(self, row: int = 0) -> Reply:
         """An empty reply to this request."""
@@ -43,7 +52,17 @@ class Request:
             detokenizer = StreamingDetokenizer(decode, self.prompt_ids, self.special_ids)
         except Exception as error:
             raise GenerationError(f"the decoder failed on the prompt: {type(error).__name__}: {error}") from error
-        return Reply(self.tokenizer, detokenizer, replacements=self.replacements, stops=self.params.stop, row=row)
+        return Reply(
+            self.tokenizer,
+            detokenizer,
+            replacements=self.replacements,
+            stops=self.params.stop,
+            row=row,
+            channels=self.channels,
+            marks=self.marks,
+            include_stop=self.include_stop,
+            skip_special_tokens=self.skip_special_tokens,
+        )
 
 
 def build_request(
@@ -57,6 +76,8 @@ def build_request(
     replacements: Replacements = (),
     skip_special_tokens: bool = True,
     overflow: Overflow = "error",
+    channels: Asked | None = None,
+    include_stop_str_in_output: bool = False,
     **sampling: Any,
 ) -> Request:
     """Settle a request; the arguments are those of :func:`chatlab.streaming.stream.stream`."""
@@ -69,7 +90,7 @@ def build_request(
     params = _stop_at_special_ids(replace(params, stop=(*params.stop, *asked.stops)), asked.tokenizer)
     replacements = [*_pairs(replacements), *asked.replacements] if asked.dialogue else replacements
     if skip_special_tokens:
-        _refuse_hidden_text(params.stop, check_replacements(replacements), asked.tokenizer)
+        _refuse_hidden_text(check_replacements(replacements), asked.tokenizer)
     encoding = {
         "add_special_tokens": add_special_tokens,
         "allow_control_tokens": allow_control_tokens,
@@ -77,6 +98,8 @@ def build_request(
     }
     with OpenReply(asked.dialogue) as open_reply:
         fitted, prompt_ids, dropped_turns = _fit(asked, engine, params, overflow, encoding)
+        split = None if channels is None else channels_for(channels, asked.prompt, asked.tokenizer, prompt_ids)
+        stops = [s for s in params.stop if include_stop_str_in_output or s not in asked.tokenizer.special_strs]
         return Request(
             prompt_ids=tuple(prompt_ids),
             prompt_text=fitted.text(allow_control_tokens=allow_control_tokens) if engine.reads_text else None,
@@ -87,6 +110,9 @@ def build_request(
             skip_special_tokens=skip_special_tokens,
             dropped_turns=dropped_turns,
             open_reply=open_reply,
+            channels=split,
+            marks=_marks_in([*stops, *(split.delimiters if split else ())], asked.tokenizer),
+            include_stop=include_stop_str_in_output,
         )
 
 
@@ -143,22 +169,21 @@ def _stop_at_special_ids(params: SamplingParams, tokenizer: Tokenizer) -> Sampli
     )
 
 
-def _refuse_hidden_text(stops: Iterable[str], replacements: Mapping[str, str], tokenizer: Tokenizer) -> None:
+def _marks_in(texts: Iterable[str], tokenizer: Tokenizer) -> Marks:
+    """Marks for the special tokens that stand in some texts."""
+    special, find = tokenizer.special_strs, tokenizer.special_pattern.findall
+    return Marks({token: special[token] for text in texts for token in find(text)})
+
+
+def _refuse_hidden_text(replacements: Mapping[str, str], tokenizer: Tokenizer) -> None:
     """Refuse what could never be found, because a special token in it is not part of the text that is searched.
 
-    A stop that is a special token ends by id, and to replace one by nothing is what leaving it out does.
+    To replace a special token by nothing is what leaving it out does.
 
     Raises:
-        SamplingError: a stop string holds a special token beside other text.
         BufferingError: a search string holds a special token.
     """
     special = tokenizer.special_strs
-    for stop in stops:
-        if stop not in special and (found := tokenizer.special_pattern.search(stop)):
-            raise SamplingError(
-                f"the stop string {stop!r} holds the special token {found[0]!r}, which is no text of a reply: stop at "
-                f"{found[0]!r} alone, which ends by its id, or pass skip_special_tokens=False"
-            )
     for search, target in replacements.items():
         if (found := tokenizer.special_pattern.search(search)) and (search not in special or target):
             raise BufferingError(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
 from chatlab.errors import EngineError
+from chatlab.streaming.channels import Passage
 from chatlab.streaming.reply import Delta, Reply, StreamResult
 from chatlab.streaming.request import Request
 
@@ -23,7 +27,8 @@ class Run:
         self.request = request
         self.error: EngineError | None = None
         """What ended the reply, when the reason is ``error``."""
-        self._last: Delta | None = None
+        self.waiting: deque[Delta] = deque()
+        """Deltas that are made and not read: the further ones of a step, and what was held when the reply was cut."""
         self._writing = threading.RLock()  # one thread may close what another one reads
         with request.open_reply:
             self._reply: Reply = request.new_reply(row)
@@ -54,8 +59,26 @@ class Run:
         return tuple(self._reply.token_ids)
 
     @property
+    def rest(self) -> str:
+        """What the model wrote behind the stop string, as far as it came with it."""
+        return self._reply.rest
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The channels of the shown text so far, delimiters included; none where they were not asked for."""
+        return self._reply.passages
+
+    def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """The reply so far as OpenAI's interface has a message.
+
+        See :func:`chatlab.streaming.channel_formats.message.message_of`, which also says what becomes of a tool call that
+        cannot be read. Without ``channels`` all is content.
+        """
+        return self._reply.message(tools)
+
+    @property
     def ended(self) -> bool:
-        """Whether the last delta is out."""
+        """Whether the last delta is made."""
         return self._reply.finish_reason is not None
 
     def stop(self) -> None:
@@ -72,12 +95,18 @@ class Run:
             except EngineError as error:
                 self.error = error
                 delta = self._reply.finish("error")
-            if isinstance(event, EndEvent) and event.error is not None and delta.finish_reason == "error":
+            if isinstance(event, EndEvent) and event.error is not None and self._reply.finish_reason == "error":
                 self.error = event.error
-            if delta.finish_reason is not None:
+            if self._reply.finish_reason is not None:
                 self.events.cancel()
             self._remember(delta)
+            if self._reply.following:
+                self.waiting += self._further()
             return delta
+
+    def _further(self) -> list[Delta]:
+        further, self._reply.following = self._reply.following, []
+        return further
 
     def withdraw(self) -> None:
         """Cancel a request that nobody will read, and take its reply back."""
@@ -85,9 +114,9 @@ class Run:
         self.request.open_reply.withdraw()
 
     def _remember(self, delta: Delta) -> None:
-        if delta.text or delta.finish_reason is not None:
+        if delta.text or delta.delimiter or self.ended:
             self.request.open_reply.fill(self._reply.text)
-        if delta.finish_reason is not None:
+        if self.ended:
             self.request.open_reply.end()
 
     def cut(self) -> None:
@@ -97,16 +126,16 @@ class Run:
             if not self.ended:
                 last = self._reply.finish("cancelled")
                 self._remember(last)
-                self._last = last if last.text else None
+                deltas = [last, *self._further()]
+                self.waiting += deltas if any(delta.text or delta.delimiter for delta in deltas) else ()
 
     def take_last(self) -> Delta | None:
-        """The text that was held when the reply was cut, as its last delta: for the one who reads on, and once."""
+        """The next delta that is made already, for the one who reads on, and once."""
         with self._writing:
-            last, self._last = self._last, None
-            return last
+            return self.waiting.popleft() if self.waiting else None
 
     def last_or_raise(self) -> Delta | None:
-        """What a reader gets after the end: the last delta if nobody had it, or the error, or nothing."""
+        """What a reader gets that needs no waiting: a delta that nobody had, after the end the error, or nothing."""
         last = self.take_last()
         if last is None:
             self.raise_error()

@@ -38,13 +38,16 @@ def stream(
         options: ``tokenizer`` instead of the engine's own; ``add_special_tokens`` (by default: unless the text
             begins with one); ``allow_control_tokens=True`` when every message of a prompt class is trusted;
             ``replacements`` for the shown text; ``skip_special_tokens=False`` to show them;
+            ``channels`` splits the reply into content, reasoning and tool calls: ``"auto"`` asks the prompt and the
+            tokenizer how, or give a format's name or ``(channel, opening, closing)`` triples, and read
+            ``delta.channel`` and ``reply.message()``; ``include_stop_str_in_output=True`` shows the stop string, too;
             ``overflow="drop_turns"`` to leave out the oldest turns of a prompt that is longer than the context
             allows, where the default is an error; and the fields of ``SamplingParams``.
 
     Raises:
         PromptError: ``prompt`` is none, or its class returns what is no text.
-        SamplingError: a parameter is unknown or out of its bounds, or a stop string holds a special token beside other
-            text and could not be found.
+        SamplingError: a parameter is unknown or out of its bounds.
+        ChannelError: ``channels`` are none.
         ContextLengthError: the prompt does not fit.
         RoleOrderError: the prompt class holds no question to answer.
         ChatBusy: another stream that has not ended answers the same prompt object.
@@ -108,7 +111,7 @@ class TextStream(Run, Iterator[Delta]):
 
     def _next(self) -> Delta | None:
         with self._reading:
-            if self.ended:
+            if self.ended or self.waiting:
                 return self.last_or_raise()
             try:
                 return self.take(next(self.events))
@@ -165,7 +168,7 @@ class AsyncTextStream(Run):
 
     async def _anext(self) -> Delta | None:
         async with self._reading:
-            if self.ended:
+            if self.ended or self.waiting:
                 return self.last_or_raise()
             try:
                 return self.take(await self._queue().get())
