@@ -159,6 +159,11 @@ class ChannelSplitter:
         """The channel that the text is in."""
         return self._place.channel
 
+    def passes(self, text: str) -> bool:
+        """Whether a fragment would be said whole in the present channel: so it need not be put."""
+        place = self._place
+        return not (self.held or place.is_choice or place.silent or place.opening(text))
+
     def put(self, text: str) -> list[Passage]:
         """Take a fragment; give the passages that are now certain.
 

@@ -43,6 +43,10 @@ class Marks:
     def __bool__(self) -> bool:
         return bool(self.marks)
 
+    def stand_in(self, text: str) -> bool:
+        """Whether a mark stands in a text."""
+        return bool(self._shown) and self._mark.search(text) is not None
+
     def of(self, text: str) -> str:
         """A text where each special token is its mark."""
         return self._special.sub(lambda match: self.marks[match[0]], text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatlab.buffering.scanner import Replacements, Scanner, check_replacements
-from chatlab.engines.engine import EndEvent, Event, FinishReason, TokenEvent
+from chatlab.engines.engine import EndEvent, Event, FinishReason, TextEvent, TokenEvent
 from chatlab.errors import GenerationError, TokenIdError
 from chatlab.plain import Plain
 from chatlab.render import readable, table_html, text_html
@@ -241,19 +241,27 @@ class Reply:
         Raises:
             GenerationError: the decoder raised; it is the ``__cause__``.
         """
+        if not isinstance(event, TokenEvent):
+            return self._put_other(event)
+        self._times.append(event.t)
+        self.token_ids.append(event.token_id)
+        self.logprobs.append(event.logprob)
+        try:
+            raw = self._detokenizer.put((event.token_id,))
+        except Exception as error:
+            raise GenerationError(
+                f"the decoder failed at token {len(self.token_ids) - 1} (id {event.token_id}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return self._delta(self._marked(raw, event.token_id) if self._by_id else raw, event.t, event)
+
+    def _put_other(self, event: TextEvent | EndEvent) -> Delta:
         if isinstance(event, EndEvent):
             return self.finish(event.finish_reason, event.t)
         self._times.append(event.t)
-        if not isinstance(event, TokenEvent):
-            if self._marks is not None and not self._raw:
-                self._search_for(None)  # a server's text: whether it spells a special token, nobody can tell
-            return self._delta(event.text, event.t)
-        self.token_ids.append(event.token_id)
-        self.logprobs.append(event.logprob)
-        raw = self._decode([event.token_id])
-        if self._by_id:
-            raw = self._marked(raw, event.token_id)
-        return self._delta(raw, event.t, event)
+        if self._marks is not None and not self._raw:
+            self._search_for(None)  # a server's text: whether it spells a special token, nobody can tell
+        return self._delta(event.text, event.t)
 
     def finish(self, finish_reason: FinishReason, t: float | None = None) -> Delta:
         """End the reply and give all that was held, by the detokenizer and by the search."""
@@ -297,15 +305,6 @@ class Reply:
             calls="json" if self.channels is None else self.channels.calls,
         )
 
-    def _decode(self, token_ids: list[int]) -> str:
-        try:
-            return self._detokenizer.put(token_ids)
-        except Exception as error:
-            raise GenerationError(
-                f"the decoder failed at token {len(self.token_ids) - 1} (id {token_ids[0]}): "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
     def _marked(self, raw: str, token_id: int) -> str:
         """The text of a token where special tokens have marks; one that has is a border that no character crosses."""
         if token_id not in self._by_id:
@@ -326,29 +325,41 @@ class Reply:
 
     def _shown(self, text: str, raw: str, t: float, event: TokenEvent | None) -> Delta:
         """What a step shows, and all that is known of it."""
-        start = len(self.text) if self._shares is None else self._scanned_len
+        scanner, shares = self._scanner, self._shares
+        start = len(self.text) if shares is None else self._scanned_len
         first_token, spans = self._spans.step(raw, start, start + len(text), is_token=event is not None)
-        stop = (self._scanner.stop or "") if self._include_stop else ""
-        if stop:
+        channel: Channel = "content"
+        ahead = stop = None
+        if self._include_stop and (stop := scanner.stop):
             text += stop
             spans = (*spans[:-1], (spans[-1][0], start + len(text))) if spans else spans
+        if shares is not None:
+            self._scanned_len += len(text)
+            channel = shares.channel
+            ahead = shares.straight(text) if self.finish_reason is None else None
+            start += ahead or 0
+            spans = tuple((begin + ahead, end + ahead) for begin, end in spans) if ahead else spans
         token_ids: tuple[int, ...] = ()
         pieces: tuple[str, ...] = ()
         logprobs = top_logprobs = None
         if event is not None:
-            token_ids, pieces = (event.token_id,), (self._piece(event.token_id),)
+            token_ids = (event.token_id,)
+            try:
+                pieces = (self._tokenizer.piece(event.token_id),)
+            except TokenIdError:
+                pieces = ("",)  # a model's output layer is often padded beyond its vocabulary
             if event.logprob is not None:
                 logprobs, top_logprobs = (event.logprob,), (event.top_logprobs,)
-        if text and self._shares is None:
+        if text and (shares is None or ahead is not None):
             self.text += text
         delta = Delta(
             text=text,
-            raw=raw,
+            raw=self._as_written(raw) if self._by_id else raw,
             token_ids=token_ids,
             pieces=pieces,
             logprobs=logprobs,
             top_logprobs=top_logprobs,
-            held=self._scanner.held,
+            held=scanner.held,
             text_start=start,
             text_end=start + len(text),
             token_spans=spans,
@@ -356,12 +367,12 @@ class Reply:
             finish_reason=self.finish_reason,
             timing=t,
             row=self.row,
+            channel=channel,
         )
-        return delta if self._shares is None else self._shared_out(delta, stop, self._shares)
+        return delta if shares is None or ahead is not None else self._shared_out(delta, stop or "", shares)
 
     def _shared_out(self, whole: Delta, stop: str, to: ReplyChannels) -> Delta:
         """A step as one delta a channel: the first tells the token, the last why the reply ended."""
-        self._scanned_len += len(whole.text)
         before = whole.text[: len(whole.text) - len(stop)]
         ended = self.finish_reason is not None
         shares = to.share(before, whole.first_token, whole.token_spans, stop=stop, at_end=ended)
@@ -370,7 +381,7 @@ class Reply:
         deltas = [
             Delta(
                 text=share.text,
-                raw="" if number else self._as_written(whole.raw),
+                raw="" if number else whole.raw,
                 token_ids=() if number else whole.token_ids,
                 pieces=() if number else whole.pieces,
                 logprobs=None if number else whole.logprobs,
@@ -390,9 +401,3 @@ class Reply:
         ]
         self.following = deltas[1:]
         return deltas[0]
-
-    def _piece(self, token_id: int) -> str:
-        try:
-            return self._tokenizer.piece(token_id)
-        except TokenIdError:
-            return ""  # a model's output layer is often padded beyond its vocabulary

@@ -47,6 +47,25 @@ class ReplyChannels:
         self._shown_len = 0
 
     @property
+    def channel(self) -> Channel:
+        """The channel that the text is in."""
+        return self._splitter.channel
+
+    def straight(self, text: str) -> int | None:
+        """Say a text as it is in the present channel: how far what is shown is ahead of the marked text by now.
+
+        ``None`` where it may hold a delimiter or a mark, or tokens wait: then :meth:`share` has to look at it.
+        """
+        if self._tokens or not self._splitter.passes(text) or self._marks.stand_in(text):
+            return None
+        ahead = self._shown_len - self._at
+        self._at += len(text)
+        self._shown_len += len(text)
+        if text:
+            self.passages.append(Passage(self._splitter.channel, text))
+        return ahead
+
+    @property
     def held(self) -> str:
         """What is kept back, because a delimiter may begin in it."""
         return self._splitter.held

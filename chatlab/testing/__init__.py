@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chatlab.engines.scripted import CodePointTokenizer as CodePointTokenizer
     from chatlab.engines.scripted import ScriptedEngine as ScriptedEngine
+    from chatlab.testing.check_streaming import check_streaming as check_streaming
     from chatlab.testing.hub import Fault as Fault
     from chatlab.testing.hub import LocalHub as LocalHub
     from chatlab.testing.models import Family as Family
@@ -23,6 +24,7 @@ _HOME = {
     "Fault": "testing.hub",
     "LocalHub": "testing.hub",
     "ScriptedEngine": "engines.scripted",
+    "check_streaming": "testing.check_streaming",
     "tiny_llama": "testing.models",
     "tiny_tokenizer": "testing.models",
 }
