@@ -232,9 +232,9 @@ def details_html(summary: str, body: str, *, is_open: bool = False) -> str:
     return f"<{tag}><summary>{escaped(summary)}</summary>{body}</details>"
 
 
-def message_html(role: str, text: str, why: str) -> str:
-    """Return one message of a chat: who, how it ended, and the text with its line breaks."""
-    return f"<p><strong>{escaped(role)}</strong> <em>{escaped(why)}</em></p>{text_html(text)}"
+def byline_html(role: str, why: str) -> str:
+    """Return who speaks, and why the message ended."""
+    return f"<p><strong>{escaped(role)}</strong> <em>{escaped(why)}</em></p>"
 
 
 PAGE_STYLE = """

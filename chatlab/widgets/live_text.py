@@ -19,6 +19,10 @@ STEP_CAP = 2_000
 """Token chips and rows on screen at most."""
 
 
+Run = tuple[int, str]
+"""Where a stretch of a text begins, and what it is: a channel, or ``delimiter``."""
+
+
 class Step(NamedTuple):
     """One delta, as the views of tokens and of the buffer draw it."""
 
@@ -61,6 +65,7 @@ class LiveText:
         self._pending: list[str | Delta] = []
         self._read: list[str | Delta] = []
         self._text = ""
+        self._runs: list[Run] = []
         self._sent_len = 0
         self._sent_steps = 0
         self._reading = threading.RLock()  # between reading and counting what was sent, no other thread reads
@@ -83,6 +88,12 @@ class LiveText:
         """The whole text so far."""
         self._read_pending()
         return self._text
+
+    @property
+    def runs(self) -> list[Run]:
+        """Where its channels begin; none where all of it is content."""
+        self._read_pending()
+        return self._runs[:]
 
     @property
     def is_pending(self) -> bool:
@@ -123,6 +134,7 @@ class LiveText:
             "id": self.message_id,
             "start": self._sent_len,
             "text": self._text[self._sent_len :],
+            "runs": [run for run in self._runs if run[0] >= self._sent_len],
             "tokens": self.token_len,
             "held": held,
             "waiting": waiting,
@@ -143,6 +155,7 @@ class LiveText:
             "role": self.role,
             "start": len(self._text) - len(shown),
             "text": shown,
+            "runs": self._runs,
             "tokens": self.token_len,
             "held": held,
             "waiting": waiting,
@@ -165,9 +178,31 @@ class LiveText:
             if not new:
                 return
             self._read += new
-            text = "".join([item if isinstance(item, str) else item.text for item in new])
+            start = len(self._text)
+            text = "".join([item if isinstance(item, str) else item.delimiter + item.text for item in new])
             self._text += text.encode("utf-8", "replace").decode()  # no wire carries a lone surrogate
+            self._find_runs(new, start)
             self.token_len += sum(len(item.token_ids) for item in new if not isinstance(item, str))
+
+    def _find_runs(self, new: list[str | Delta], start: int) -> None:
+        """Note where what was read goes from one channel to another; a fragment goes on with the last."""
+        if not self._runs and not any(not isinstance(i, str) and (i.delimiter or i.channel != "content") for i in new):
+            return
+        if not self._runs:
+            self._runs.append((0, "content"))
+        for item in new:
+            kind = self._runs[-1][1] if isinstance(item, str) else item.channel
+            parts = (
+                [("", ""), (kind, item)]
+                if isinstance(item, str)
+                else [("delimiter", item.delimiter), (kind, item.text)]
+            )
+            for name, text in parts:
+                if text and name != self._runs[-1][1]:
+                    if self._runs[-1][0] == start:
+                        self._runs.pop()
+                    self._runs.append((start, name))
+                start += len(text)
 
     def _held(self) -> tuple[str, str]:
         last = self._step(self._read[-1]) if self._read else None
@@ -196,7 +231,7 @@ class LiveText:
         if delta.held:
             self._scanner.clear()
             self._scanner.put(delta.held)
-            return "may begin " + ", ".join(self._scanner.waiting_for)
+            return "may begin " + (", ".join(self._scanner.waiting_for) or "a delimiter")
         if special:
             return "special token, not shown"
         return "part of a character" if delta.token_ids and not delta.raw else ""

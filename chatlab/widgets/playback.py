@@ -155,7 +155,7 @@ class Playback:
         return self._source.whole().finish_reason
 
     def _put(self, new: str | Delta) -> None:
-        self._chunks.append(new if isinstance(new, str) else new.text)
+        self._chunks.append(new if isinstance(new, str) else new.delimiter + new.text)
         for sink in self._sinks:
             if self.finish_reason is None:  # a sink before it may have stopped the stream
                 sink.put(new)

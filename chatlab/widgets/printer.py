@@ -22,7 +22,7 @@ class Printer:
         """Print what is new; it is on screen within about 30 ms."""
         now = time.monotonic()
         late = now - self._flushed > FLUSH_S
-        print(readable(new if isinstance(new, str) else new.text), end="", flush=late)
+        print(readable(new if isinstance(new, str) else new.delimiter + new.text), end="", flush=late)
         if late:
             self._flushed = now
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from chatlab import render
 from chatlab.results import Result
-from chatlab.widgets.live_text import LiveText, Step
+from chatlab.widgets.live_text import LiveText, Run, Step
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,8 @@ class SavedText(Result):
     finish_reason: str | None
     error: str
     steps: tuple[Step, ...]
+    runs: tuple[Run, ...] = ()
+    """Where its channels begin; none where all of it is content."""
 
     @classmethod
     def of(cls, text: LiveText) -> Self:
@@ -48,6 +50,7 @@ class SavedText(Result):
             finish_reason=text.finish_reason,
             error=text.error,
             steps=tuple(text.steps()),
+            runs=tuple(text.runs),
         )
 
     @property
@@ -82,7 +85,22 @@ class SavedText(Result):
 
     def body(self) -> str:
         """Return the message, its tokens and its buffer as escaped HTML."""
-        return render.message_html(self.role, self.text, self.why) + self._tokens_html() + self._buffer_html()
+        said = self._channels_html() or render.text_html(self.text)
+        return render.byline_html(self.role, self.why) + said + self._tokens_html() + self._buffer_html()
+
+    def _channels_html(self) -> str:
+        """Reasoning folded, each tool call in a block of its own; nothing where there is only content."""
+        ends = (*(start for start, _ in self.runs[1:]), len(self.text))
+        shown = []
+        for (start, kind), end in zip(self.runs, ends, strict=False):
+            block = render.text_html(self.text[start:end])
+            if kind == "reasoning":
+                shown.append(render.details_html("Reasoning", block))
+            elif kind == "tool_call":
+                shown.append(render.paragraph_html("Tool call") + block)
+            elif kind == "content" and start < end:
+                shown.append(block)
+        return "".join(shown)
 
     def _tokens_html(self) -> str:
         tokens = [step for step in self.steps if step.token_id is not None]

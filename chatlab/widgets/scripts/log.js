@@ -94,6 +94,75 @@ class GrowingText {
   }
 }
 
+/** A text with channels: reasoning folded, tool calls in blocks, delimiters left out. Without channels, a growing text. */
+class ChannelText {
+  constructor(element) {
+    this.element = element;
+    this.plain = new GrowingText(element);
+    this.clear();
+  }
+
+  get isCut() { return this.plain.isCut || this.cut; }
+
+  clear() {
+    this.at = 0; // code points drawn or left out
+    this.kind = null;
+    this.section = null; // null: what comes is a delimiter
+    this.cut = false;
+    this.drawn = null; // the whole text that is drawn, to leave it alone when it comes again
+  }
+
+  set(text, start, runs) {
+    if (!runs.length) return this.plain.set(text, start > 0);
+    const drawn = JSON.stringify([text, runs]);
+    if (this.drawn === drawn) return;
+    const open = [...this.element.querySelectorAll("details")].map((details) => details.open);
+    this.element.replaceChildren();
+    this.clear();
+    this.at = start;
+    this.cut = start > 0;
+    const current = runs.findLastIndex(([begin]) => begin <= start);
+    this.append(text, [[start, runs[Math.max(current, 0)][1]], ...runs.slice(current + 1)]);
+    this.element.querySelectorAll("details").forEach((details, index) => { details.open = open[index] ?? false; });
+    this.drawn = drawn;
+  }
+
+  append(text, runs, at = this.at) {
+    if (!this.kind && !runs.length) return this.plain.append(text);
+    this.at = at;
+    if (!this.kind && this.plain.shown) { // what came before the first channel was content, and is drawn already
+      this.kind = "content";
+      this.section = this.plain;
+    }
+    this.drawn = null;
+    for (const [start, kind] of runs) {
+      if (start < this.at) continue;
+      text = this.draw(text, start - this.at);
+      if (kind !== this.kind) this.begin(kind);
+    }
+    this.draw(text, Infinity);
+  }
+
+  draw(text, count) {
+    const rest = count === Infinity ? "" : skipCodePoints(text, Math.min(count, codePoints(text)));
+    const head = text.slice(0, text.length - rest.length);
+    if (head && this.section) this.section.append(head);
+    this.at += codePoints(head);
+    return rest;
+  }
+
+  begin(kind) {
+    this.kind = kind;
+    this.section = null;
+    if (kind === "delimiter") return;
+    const inside = make("div", { class: "cl-" + kind, dir: "auto" });
+    const folded = kind === "reasoning" ? make("details", {}, make("summary", {}, "Reasoning"), inside) : inside;
+    if (kind === "tool_call") inside.setAttribute("aria-label", "Tool call"), inside.setAttribute("role", "group");
+    this.element.append(folded);
+    this.section = new GrowingText(inside);
+  }
+}
+
 /** One message: its text, its tokens as chips, and what its buffer did. */
 class Message {
   constructor(id) {
@@ -109,7 +178,7 @@ class Message {
     const table = make("table", { class: "cl-steps" }, make("thead", {}, make("tr", {}, ...head)), this.rows);
     this.element = make("div", { class: "cl-message", "data-id": id },
       make("div", { class: "cl-head" }, this.role, this.why), this.cut, this.pre, this.held, this.chips, table);
-    this.text = new GrowingText(this.pre);
+    this.text = new ChannelText(this.pre);
     this.length = 0; // code points, cut ones included
     this.stepLength = 0;
     this.tokens = 0;
@@ -119,7 +188,7 @@ class Message {
   setFull(full) {
     this.role.textContent = full.role;
     this.element.dataset.role = full.role;
-    this.text.set(full.text, full.start > 0);
+    this.text.set(full.text, full.start, full.runs ?? []);
     this.length = full.start + codePoints(full.text);
     this.chips.replaceChildren();
     this.rows.replaceChildren();
@@ -137,7 +206,7 @@ class Message {
   addDelta(delta) {
     if (delta.start > this.length || (delta.steps.length && delta.steps_start > this.stepLength)) return false;
     const text = skipCodePoints(delta.text, Math.min(this.length - delta.start, codePoints(delta.text)));
-    this.text.append(text);
+    this.text.append(text, delta.runs ?? [], this.length);
     this.length += codePoints(text);
     const steps = delta.steps.slice(this.stepLength - delta.steps_start);
     this.addSteps(steps);
