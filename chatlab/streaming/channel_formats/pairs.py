@@ -102,7 +102,7 @@ def _pair(pair: Pair | Sequence[str]) -> Pair:
     if not isinstance(pair, Pair):
         if isinstance(pair, str) or len(pair) != 3 or not all(isinstance(part, str) for part in pair):
             raise ChannelError(
-                f"{pair!r} is no (channel, opening, closing), as ('reasoning', '<think>', '</think>') is"
+                f"{pair!r} is no (channel, opening, closing): write ('reasoning', '[THINK]', '[/THINK]')"
             )
         channel, opening, closing = pair
         pair = Pair(channel=cast(Channel, channel), opening=opening, closing=closing)
