@@ -184,3 +184,17 @@ def test_how_much_is_held_back_in_prose(benchmark: Any) -> None:
     benchmark.pedantic(lambda: feed(flow.put, pieces(text)), rounds=3)
     tell(benchmark, mean_held=sum(held) / len(held), steps_held=sum(map(bool, held)) / len(held), constant_rule=7.0)
     assert sum(held) / len(held) < 0.1
+
+
+@pytest.mark.parametrize("name", ["qwen3", "harmony"])
+def test_splitting_into_channels_costs_half_a_microsecond_more_than_a_replacement(benchmark: Any, name: str) -> None:
+    """A fragment of four characters, beside one rule of TokFlow in the same run."""
+    from chatlab.streaming.channel_formats.registry import FORMATS
+    from chatlab.streaming.channels import ChannelSplitter
+
+    fragments = pieces(prose(100_000))
+    splitter, flow = ChannelSplitter(FORMATS[name]), TokFlow([("<NL>", "\n")])
+    ours, peer = beside(benchmark, lambda: feed(splitter.put, fragments), lambda: feed(flow.put, fragments))
+    more = (ours - peer) / len(fragments) * 1e6
+    tell(benchmark, microseconds_more=more)
+    assert more <= 0.5
