@@ -35,7 +35,7 @@ from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.report.explain import Explanation
 from chatlab.severity import Severity
 from chatlab.snapshots.snapshot import snapshot
-from chatlab.streaming.reply import StreamResult
+from chatlab.streaming.result import StreamResult
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.widgets.chat_panel import ChatPanel
 from chatlab.widgets.drift_explorer import DriftExplorer

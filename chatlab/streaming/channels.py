@@ -133,7 +133,7 @@ class ChannelSplitter:
     - in each state the leftmost crossing counts, there the longest; what is behind it is read in the new state;
     - only the longest suffix that could still begin a crossing of the present state is held.
 
-    ``chatlab.streaming.channel_reference`` says the same in slow, obvious code.
+    ``chatlab.streaming.channel_formats.reference`` says the same in slow, obvious code.
 
     >>> from chatlab.streaming.channel_formats.pairs import paired
     >>> splitter = ChannelSplitter(paired(("reasoning", "<think>", "</think>")))

@@ -15,8 +15,8 @@ from chatlab.progress.meter import Meter
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.streaming.asked_prompt import Prompt
-from chatlab.streaming.reply import Delta, StreamResult
 from chatlab.streaming.request import Request, build_request
+from chatlab.streaming.result import Delta, StreamResult
 from chatlab.streaming.run import Run
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
 from chatlab.errors import EngineError
 from chatlab.streaming.channels import Passage
-from chatlab.streaming.reply import Delta, Reply, StreamResult
+from chatlab.streaming.reply import Reply
 from chatlab.streaming.request import Request
+from chatlab.streaming.result import Delta, StreamResult
 
 
 class Run:

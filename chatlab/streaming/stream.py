@@ -11,8 +11,8 @@ from typing import Any, Self
 from chatlab.engines.engine import Engine, Event
 from chatlab.engines.sampling import SamplingParams
 from chatlab.streaming.asked_prompt import Prompt
-from chatlab.streaming.reply import Delta, StreamResult
 from chatlab.streaming.request import Request, build_request
+from chatlab.streaming.result import Delta, StreamResult
 from chatlab.streaming.run import Run
 
 

@@ -12,7 +12,7 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatlabError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.render import readable
-from chatlab.streaming.reply import Delta, StreamResult
+from chatlab.streaming.result import Delta, StreamResult
 from chatlab.streaming.stream import TextStream, stream
 from chatlab.terminal import Terminal
 

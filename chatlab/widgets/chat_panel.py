@@ -16,8 +16,8 @@ from chatlab.place import in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
 from chatlab.results import Bundle
-from chatlab.streaming.reply import StreamResult
 from chatlab.streaming.request import build_request
+from chatlab.streaming.result import StreamResult
 from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.arguments import check, check_searched
 from chatlab.widgets.assets import asset
@@ -30,7 +30,7 @@ from chatlab.widgets.saved_text import SavedText, Transcript
 from chatlab.widgets.stream_view import FLUSH_S, LiveLog, Show, StreamView
 
 if TYPE_CHECKING:
-    from chatlab.streaming.reply import Delta
+    from chatlab.streaming.result import Delta
 
 SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
 """The sampling controls of the panel, by their names in :class:`SamplingParams`."""

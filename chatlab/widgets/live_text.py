@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from chatlab.buffering.scanner import Replacements, Scanner
 
 if TYPE_CHECKING:
-    from chatlab.streaming.reply import Delta
+    from chatlab.streaming.result import Delta
 
 TEXT_CAP = 200_000
 """Characters of one text on screen at most; the kernel keeps all of it."""

@@ -12,7 +12,7 @@ from chatlab.streaming.stream import TextStream
 from chatlab.widgets.arguments import check_item
 
 if TYPE_CHECKING:
-    from chatlab.streaming.reply import Delta
+    from chatlab.streaming.result import Delta
 
 Source = Iterable["str | Delta"]
 """What can be played: ``chatlab.stream(...)``, or any iterable of text fragments."""

@@ -9,7 +9,7 @@ from chatlab.render import readable
 from chatlab.widgets.stream_view import FLUSH_S
 
 if TYPE_CHECKING:
-    from chatlab.streaming.reply import Delta
+    from chatlab.streaming.result import Delta
 
 
 class Printer:

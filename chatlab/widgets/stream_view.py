@@ -22,7 +22,7 @@ from chatlab.widgets.playback import Playback, Source
 from chatlab.widgets.saved_text import SavedText
 
 if TYPE_CHECKING:
-    from chatlab.streaming.reply import Delta
+    from chatlab.streaming.result import Delta
 
 Show = Literal["text", "tokens", "buffer"]
 FLUSH_S = 0.03

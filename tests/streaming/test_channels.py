@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from chatlab.errors import ChannelError, ChatlabError, FragmentTypeError
 from chatlab.streaming.channel_formats.pairs import Pair, paired
+from chatlab.streaming.channel_formats.reference import held_of, read_characters
 from chatlab.streaming.channel_formats.registry import FORMATS
-from chatlab.streaming.channel_reference import held_of, read_characters
 from chatlab.streaming.channels import (
     CHANNELS,
     Channels,

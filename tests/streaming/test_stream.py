@@ -32,7 +32,7 @@ from chatlab.errors import (
 from chatlab.prompts.control_tokens import ControlTokenWarning
 from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
 from chatlab.streaming.many import stream_many
-from chatlab.streaming.reply import StreamResult
+from chatlab.streaming.result import StreamResult
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine, tiny_tokenizer
 from chatlab.tokenizers.load import load_tokenizer

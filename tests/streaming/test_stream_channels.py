@@ -12,7 +12,7 @@ import pytest
 from chatlab.errors import BufferingError, ChannelError
 from chatlab.prompts.formats.registry import prompt_class
 from chatlab.streaming.many import stream_many
-from chatlab.streaming.reply import Delta, StreamResult
+from chatlab.streaming.result import Delta, StreamResult
 from chatlab.streaming.stream import TextStream, astream, stream
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 
