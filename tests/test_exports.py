@@ -40,3 +40,10 @@ def test_import_chatlab_loads_nothing_heavy() -> None:
     code = f"import sys, chatlab; dir(chatlab); print([m for m in {HEAVY} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", [chatlab, chatlab.testing])
+def test_no_public_name_is_also_the_name_of_a_file_beside_it(package) -> None:
+    """Importing that file would put the module in the name's place."""
+    beside = {path.stem for path in Path(package.__file__).parent.iterdir()}
+    assert not beside & set(package.__all__)

@@ -37,6 +37,7 @@ from chatlab.severity import Severity
 from chatlab.snapshots.snapshot import snapshot
 from chatlab.streaming.result import StreamResult
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
+from chatlab.testing.streaming_check import ChangedAnswer, StreamingCheck
 from chatlab.widgets.chat_panel import ChatPanel
 from chatlab.widgets.drift_explorer import DriftExplorer
 from chatlab.widgets.echo_view import EchoView
@@ -193,12 +194,15 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
     )
     taken = snapshot(before, "auto", prompts=[EVIL])
     yield "VersionMatrix", matrix_of(EVIL, "auto", {"4.57.1": taken, "9.9.9": EVIL})
+    changed = (ChangedAnswer(fragments=(EVIL, "x"), answer=EVIL, whole_answer=f"{EVIL}x"),)
+    yield "StreamingCheck", StreamingCheck(changed=changed, sample_len=2, cutting_len=9, changed_len=4)
 
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
     "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
+    "StreamingCheck",
 )  # fmt: skip
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from chatlab.engines.scripted import CodePointTokenizer as CodePointTokenizer
     from chatlab.engines.scripted import ScriptedEngine as ScriptedEngine
-    from chatlab.testing.check_streaming import check_streaming as check_streaming
     from chatlab.testing.hub import Fault as Fault
     from chatlab.testing.hub import LocalHub as LocalHub
     from chatlab.testing.models import Family as Family
     from chatlab.testing.models import tiny_llama as tiny_llama
     from chatlab.testing.models import tiny_tokenizer as tiny_tokenizer
+    from chatlab.testing.streaming_check import check_streaming as check_streaming
 
 _HOME = {
     "CodePointTokenizer": "engines.scripted",
@@ -24,7 +24,7 @@ _HOME = {
     "Fault": "testing.hub",
     "LocalHub": "testing.hub",
     "ScriptedEngine": "engines.scripted",
-    "check_streaming": "testing.check_streaming",
+    "check_streaming": "testing.streaming_check",
     "tiny_llama": "testing.models",
     "tiny_tokenizer": "testing.models",
 }

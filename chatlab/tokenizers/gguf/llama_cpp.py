@@ -74,14 +74,17 @@ class LlamaCppTokenizer(ByteTokenizer):
         return text if self.fields["tokenizer.ggml.model"] == "gpt2" else text.replace("\u2581", " ")
 
     def change(self, name: str, argument: object = None) -> LlamaCppTokenizer | None:
-        """Return a copy that adds no dummy prefix, where this one does."""
+        """Return a copy that adds no dummy prefix, where this one does; or, as its control, one with nothing changed."""
         key = "tokenizer.ggml.add_space_prefix"
+        if name == "unchanged":
+            return self._copy(name, {})
         prefixed = self.fields["tokenizer.ggml.model"] in ("llama", "t5") and self.fields.get(key, True)
-        if name != "prefix_never" or not prefixed or key in self._changed:
+        return self._copy(name, {key: field(key, False)}) if name == "prefix_never" and prefixed else None
+
+    def _copy(self, name: str, changed: dict[str, bytes]) -> LlamaCppTokenizer | None:
+        if changed.keys() & self._changed.keys():
             return None
-        return LlamaCppTokenizer(
-            self._file, name=f"{self.name} + {name}", changed={**self._changed, key: field(key, False)}
-        )
+        return LlamaCppTokenizer(self._file, name=f"{self.name} + {name}", changed={**self._changed, **changed})
 
 
 _SPECIAL = ("control", "unknown")

@@ -7,11 +7,16 @@ import inspect
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatlab.errors import FragmentTypeError
 from chatlab.render import readable, table_html
 from chatlab.results import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from chatlab.plots import Drawing
 
 Fragments = tuple[str, ...]
 
@@ -61,6 +66,21 @@ class StreamingCheck(Result):
         """The examples as an escaped table."""
         rows = [(repr(list(c.fragments)), repr(c.answer), repr(c.whole_answer)) for c in self.changed]
         return table_html(("fragments", "answer", "answer to the whole text"), rows)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row an example: ``fragments``, ``answer``, ``whole_answer``."""
+        import pandas as pd
+
+        rows = [(list(c.fragments), c.answer, c.whole_answer) for c in self.changed]
+        return pd.DataFrame(rows, columns=["fragments", "answer", "whole_answer"], dtype=object)
+
+    def figure(self) -> Drawing:
+        """How many cuttings change the answer, beside those that do not."""
+        from chatlab.plots import plot_counts
+
+        counts = [self.changed_len, self.cutting_len - self.changed_len]
+        title = f"{self.sample_len} samples, cut in many ways"
+        return plot_counts(["other answer", "same answer"], counts, "cuttings", title)
 
 
 def check_streaming(
