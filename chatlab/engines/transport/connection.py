@@ -28,6 +28,8 @@ _LINGER_S = 2.0
 _FACT_S = 5.0
 _LOGGERS = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
+_HUNG_UP = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+
 _Error = TypeVar("_Error", bound=EngineError)
 
 
@@ -133,10 +135,14 @@ class Connection:
             transport=transport,
         )
 
-    async def _stream(self, url: str, body: dict[str, Any], reader: Reader, deadline: float) -> None:
+    async def _stream(
+        self, url: str, body: dict[str, Any], reader: Reader, deadline: float, *, is_again: bool = False
+    ) -> None:
+        answered = False
         try:
             async with asyncio.timeout(min(self._timeout, deadline - time.monotonic())) as clock:
                 async with self.client.stream("POST", url, json=body) as response:
+                    answered = True
                     if response.status_code != 200:
                         raise await self._refusal(response)
                     await self._read(response, reader, clock, deadline)
@@ -146,6 +152,9 @@ class Connection:
             seconds = self.limits.total_s if time.monotonic() >= deadline else self._timeout
             trouble = None if reader.ended else f"{what} within {seconds:g} s"
         except httpx2.HTTPError as error:
+            # A server closes a connection that was idle; a request that meets this was never answered, and is sent anew.
+            if isinstance(error, _HUNG_UP) and not (answered or is_again):
+                return await self._stream(url, body, reader, deadline, is_again=True)
             trouble = f"{type(error).__name__}: {error}"
         if trouble is not None:
             raise _broken(url, reader, trouble)
