@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 LEVELS = [
     {"render"},
     {"errors"},
-    {"embedded", "files", "folder", "lexicon", "place", "plain", "plots", "severity", "terminal"},
+    {"browser", "embedded", "files", "folder", "lexicon", "place", "plain", "plots", "severity", "terminal"},
     {"child", "progress", "results"},
     {"tokenizers", "prompts", "buffering"},
     {"engines"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from chatlab.browser.assets import asset
 from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatBusy, RoleOrderError
@@ -20,7 +21,6 @@ from chatlab.streaming.request import build_request
 from chatlab.streaming.result import StreamResult
 from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.arguments import check, check_searched
-from chatlab.widgets.assets import asset
 from chatlab.widgets.engine_chat import ROLES, EngineChat
 from chatlab.widgets.live_text import LiveText
 from chatlab.widgets.live_view import closed

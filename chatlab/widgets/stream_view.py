@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import anywidget
 import traitlets
 
+from chatlab.browser.assets import asset
 from chatlab.buffering.scanner import Replacements
 from chatlab.errors import ChatBusy, ViewError
 from chatlab.place import Place, in_kernel
 from chatlab.results import Bundle
 from chatlab.widgets.arguments import check, check_choice, check_item, check_searched, check_seconds, token_ids
-from chatlab.widgets.assets import asset
 from chatlab.widgets.live_text import LiveText, packed
 from chatlab.widgets.live_view import LiveView, closed, plain, widget_data
 from chatlab.widgets.playback import Playback, Source

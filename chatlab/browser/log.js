@@ -1,6 +1,7 @@
-// A log of messages that grow, drawn from `full` and `delta` messages of the kernel. Text becomes text nodes only.
+// A log of messages that grow, drawn from `full` and `delta` messages of its source: a kernel, which sends what is whole
+// compressed, or a page's own record of a server's events. Text becomes text nodes only.
 //
-// Law: whatever messages are lost, the text is the kernel's once a `full` arrives. A delta says where it begins; one
+// Law: whatever messages are lost, the text is the source's once a `full` arrives. A delta says where it begins; one
 // that begins too late shows a loss, and one request for everything goes out. Offsets count code points, as Python does.
 
 const TEXT_CAP = 200_000; // characters on screen
@@ -163,13 +164,26 @@ class ChannelText {
   }
 }
 
+/** A token: its piece as it shows, its id, and how sure the model was, where that is known. */
+function createChip(shown, id, special, logprob) {
+  const facts = ["id " + (id ?? "none")];
+  if (special) facts.push("special token");
+  if (logprob !== null) facts.push("logprob " + logprob.toFixed(3));
+  const p = logprob === null ? 1 : Math.exp(logprob);
+  const kind = "cl-chip" + (special ? " cl-special" : "") + (p < 0.1 ? " cl-unlikely" : "");
+  const chip = make("span", { class: kind, title: facts.join(", ") }, (special ? "\u25c6" : "") + shown);
+  chip.style.setProperty("--cl-doubt", (1 - p).toFixed(3));
+  chip.append(make("small", {}, id === null ? "" : String(id)));
+  return chip;
+}
+
 /** One message: its text, its tokens as chips, and what its buffer did. */
 class Message {
   constructor(id) {
     this.role = make("span", { class: "cl-role" });
     this.why = make("span", { class: "cl-why" });
     this.cut = make("p", { class: "cl-note", hidden: true },
-      "\u2026 only the end is drawn; the kernel keeps the whole text");
+      "\u2026 only the end is drawn; the whole text is kept");
     this.pre = make("div", { class: "cl-text", dir: "auto" });
     this.held = make("span", { class: "cl-held", hidden: true });
     this.chips = make("div", { class: "cl-chips" });
@@ -233,14 +247,7 @@ class Message {
   addSteps(steps) {
     for (const [id, piece, logprob, special, raw, out, held, why] of steps.slice(-STEP_CAP)) {
       const shown = visible(piece || raw);
-      const facts = ["id " + (id ?? "none")];
-      if (special) facts.push("special token");
-      if (logprob !== null) facts.push("logprob " + logprob.toFixed(3));
-      const p = logprob === null ? 1 : Math.exp(logprob);
-      const kind = "cl-chip" + (special ? " cl-special" : "") + (p < 0.1 ? " cl-unlikely" : "");
-      const chip = make("span", { class: kind, title: facts.join(", ") }, (special ? "\u25c6" : "") + shown);
-      chip.style.setProperty("--cl-doubt", (1 - p).toFixed(3));
-      chip.append(make("small", {}, id === null ? "" : String(id)));
+      const chip = createChip(shown, id, special, logprob);
       if (piece || raw) this.chips.append(chip); // the end has no token of its own
       this.rows.append(make("tr", { class: held || why ? "cl-waits" : "" }, ...[
         shown, visible(raw), visible(out), visible(held), why].map((cell) => make("td", {}, cell))));
@@ -353,9 +360,10 @@ function createStop(stop) {
   return make("button", { type: "button", class: "cl-stop", onpointerdown: stop, onclick }, "Stop");
 }
 
-/** Three radio buttons: text, tokens, buffer. */
-function createSwitch(model, name) {
-  const labels = { text: "Text", tokens: "Tokens", buffer: "Buffer" };
+const SHOWN = { text: "Text", tokens: "Tokens", buffer: "Buffer" };
+
+/** A radio button for each way to show a text. */
+function createSwitch(model, name, labels = SHOWN) {
   const inputs = Object.keys(labels).map((value) => make("input", {
     type: "radio", name, value, onchange: () => { model.set("show", value); model.save_changes(); } }));
   const draw = () => { for (const input of inputs) input.checked = input.value === model.get("show"); };
