@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chatlab.buffering.scanner import Replacements, Scanner, check_replacements
 from chatlab.engines.engine import EndEvent, Event, FinishReason, TextEvent, TokenEvent
@@ -14,12 +14,9 @@ from chatlab.streaming.channels import Channel, Channels, Passage, join_passages
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.marks import Marks
 from chatlab.streaming.reply_channels import ReplyChannels
-from chatlab.streaming.result import Delta, StreamResult
+from chatlab.streaming.result import Delta, OpenDelta, StreamResult
 from chatlab.streaming.token_spans import TokenSpans
 from chatlab.tokenizers.interface import Tokenizer
-
-if TYPE_CHECKING:
-    pass
 
 
 class Reply:
@@ -231,7 +228,7 @@ class Reply:
                 logprobs, top_logprobs = (event.logprob,), (event.top_logprobs,)
         if text and (shares is None or ahead is not None):
             self.text += text
-        delta = Delta(
+        delta = OpenDelta(
             text=text,
             raw=self._as_written(raw) if self._by_id else raw,
             token_ids=token_ids,
@@ -248,6 +245,7 @@ class Reply:
             row=self.row,
             channel=channel,
         )
+        delta.__class__ = Delta
         return delta if shares is None or ahead is not None else self._shared_out(delta, stop or "", shares)
 
     def _shared_out(self, whole: Delta, stop: str, to: ReplyChannels) -> Delta:
