@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Literal, NamedTuple, Self
 
 from chatlab.buffering.scanner import Prefixes, compile_patterns
@@ -277,7 +277,7 @@ def _owner(state: State, to: State, *, said: bool) -> _AsWhat:
     return _AsWhat(state.channel if to.channel == "content" else to.channel, True)
 
 
-@cache
+@lru_cache(maxsize=64)  # each reply has its own where the prompt tells where it begins, and users make more
 def _places(channels: Channels) -> Mapping[str, _Place]:
     states = dict(channels.states)
     return {name: _Place(state, states) for name, state in states.items()}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import FrozenInstanceError, fields, replace
 from typing import Any
 
 import pytest
@@ -171,6 +173,17 @@ def test_channels_that_are_none_are_refused_before_the_engine_is_asked(channels:
     with pytest.raises(ChannelError):
         stream("Q", engine, channels=channels)
     assert not engine.prompts
+
+
+@pytest.mark.parametrize("channels", [None, "think"])
+def test_a_delta_is_frozen_and_like_one_made_by_hand(channels: str | None) -> None:
+    for delta in answer("a<think>b", channels=channels):
+        told = {field.name: getattr(delta, field.name) for field in fields(Delta)}
+        assert type(delta) is Delta
+        assert delta == Delta(**told) == pickle.loads(pickle.dumps(delta)) == replace(delta)
+        assert hash(delta) == hash(Delta(**told))
+        with pytest.raises(FrozenInstanceError):
+            delta.text = ""  # type: ignore[misc]
 
 
 def test_without_channels_all_is_content() -> None:
