@@ -4,7 +4,7 @@ BIN := .venv/bin
 REAL ?= ../shared/real
 STAMP := .venv/.installed
 
-.PHONY: demo test soak browser versions lab bench check format notebooks data clean
+.PHONY: demo test soak browser versions lab bench check docs format notebooks data clean
 
 # Installed anew only when the dependency lists change.
 $(STAMP): pyproject.toml constraints.txt
@@ -52,6 +52,11 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_exports.py
 	$(BIN)/python notebooks/run.py --check
+
+# Offline, and every warning is an error; the notebooks keep the outputs that they were saved with.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs out/docs
+	@echo "open out/docs/index.html"
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -47,7 +47,7 @@ class ChatReply(SavedText):
     """One answered question, ready to be looked at and saved."""
 
     result: StreamResult
-    """Ids, log probabilities, timings, seed: what :func:`chatlab.stream` returns."""
+    """What :func:`chatlab.stream` returns, with ids, log probabilities, timings and seed."""
 
 
 class ChatPanel(LiveLog):

@@ -23,7 +23,7 @@ Run = tuple[int, str]
 """Where a stretch of a text begins, and what it is: a channel, or ``delimiter``."""
 
 
-class Step(NamedTuple):
+class TextStep(NamedTuple):
     """One delta, as the views of tokens and of the buffer draw it."""
 
     token_id: int | None
@@ -109,7 +109,7 @@ class LiveText:
         if self.finish_reason is None:
             self.finish_reason, self.error, self.seconds = finish_reason, error, seconds
 
-    def steps(self, start: int = 0) -> list[Step]:
+    def steps(self, start: int = 0) -> list[TextStep]:
         """Return the steps from number ``start`` on; what a user wrote came in none."""
         self._read_pending()
         return self._steps(start)
@@ -166,7 +166,7 @@ class LiveText:
             "seconds": self.seconds,
         }
 
-    def _steps(self, start: int) -> list[Step]:
+    def _steps(self, start: int) -> list[TextStep]:
         """The steps read so far: what is put while a message is made belongs to the next one, text and steps alike."""
         return [] if self.role == "user" else [self._step(new) for new in self._read[start:]]
 
@@ -208,13 +208,13 @@ class LiveText:
         last = self._step(self._read[-1]) if self._read else None
         return (last.held, last.waiting) if last is not None and self.finish_reason is None else ("", "")
 
-    def _step(self, new: str | Delta) -> Step:
+    def _step(self, new: str | Delta) -> TextStep:
         if isinstance(new, str):
             text = new.encode("utf-8", "replace").decode()
-            return Step(None, "", None, False, text, text, "", "")
+            return TextStep(None, "", None, False, text, text, "", "")
         token_id = new.token_ids[-1] if new.token_ids else None
         special = token_id is not None and token_id in self._special_ids
-        return Step(
+        return TextStep(
             token_id=token_id,
             piece="".join(new.pieces),
             logprob=new.logprobs[-1] if new.logprobs else None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from chatlab import render
 from chatlab.results import Result
-from chatlab.widgets.live_text import LiveText, Run, Step
+from chatlab.widgets.live_text import LiveText, Run, TextStep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ class SavedText(Result):
     text: str
     finish_reason: str | None
     error: str
-    steps: tuple[Step, ...]
+    steps: tuple[TextStep, ...]
     runs: tuple[Run, ...] = ()
     """Where its channels begin; none where all of it is content."""
 
@@ -65,10 +65,10 @@ class SavedText(Result):
         return f"{words}: {self.error}" if self.error else words
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row a step, with the columns of ``Step``."""
+        """Return one row a step, with the columns of ``TextStep``."""
         import pandas as pd
 
-        return pd.DataFrame(self.steps, columns=list(Step._fields))
+        return pd.DataFrame(self.steps, columns=list(TextStep._fields))
 
     def figure(self) -> Drawing:
         """Draw how sure the model was of each token; without log probabilities, how the text came, step by step."""

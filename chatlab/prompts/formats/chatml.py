@@ -43,7 +43,7 @@ class ChatPromptChatML(FormatPrompt):
 
 
 class ChatPromptQwen15(FormatPrompt):
-    """Qwen/Qwen1.5-*-Chat: ChatML with a default system text that has no full stop."""
+    """``Qwen/Qwen1.5-*-Chat``: ChatML with a default system text that has no full stop."""
 
     format = replace(
         _WITH_TWO_ENDS,
@@ -54,7 +54,7 @@ class ChatPromptQwen15(FormatPrompt):
 
 
 class ChatPromptQwen2(FormatPrompt):
-    """Qwen/Qwen2-*-Instruct, and the VL models of 2 and 2.5: the default system text ends in a full stop."""
+    """``Qwen/Qwen2-*-Instruct``, and the VL models of 2 and 2.5: the default system text ends in a full stop."""
 
     format = replace(
         _WITH_TWO_ENDS,
@@ -69,7 +69,7 @@ class ChatPromptQwen2(FormatPrompt):
 
 
 class ChatPromptQwen25(FormatPrompt):
-    """Qwen/Qwen2.5-*-Instruct and Qwen2.5-Coder-*-Instruct; Math, VL and Omni have system texts of their own."""
+    """``Qwen/Qwen2.5-*-Instruct`` and ``Qwen2.5-Coder-*-Instruct``; Math, VL and Omni have system texts of their own."""
 
     format = replace(
         _WITH_TWO_ENDS,

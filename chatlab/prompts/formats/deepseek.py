@@ -25,7 +25,7 @@ _R1 = PromptFormat(
 
 
 class ChatPromptDeepSeekR1Distill(FormatPrompt):
-    """deepseek-ai/DeepSeek-R1-Distill-*, since February 2025: the prompt opens ``<think>``, the reply only closes it."""
+    """``deepseek-ai/DeepSeek-R1-Distill-*``, since February 2025: the prompt opens ``<think>``, the reply only closes it."""
 
     format = _R1
 

@@ -30,12 +30,12 @@ _GEMMA = PromptFormat(
 
 
 class ChatPromptGemma(FormatPrompt):
-    """google/gemma-*-it and gemma-2-*-it: a system text goes before the first question, as their documentation says."""
+    """``google/gemma-*-it`` and ``gemma-2-*-it``: a system text goes before the first question, as their documentation says."""
 
     format = _GEMMA
 
 
 class ChatPromptGemma3(FormatPrompt):
-    """google/gemma-3-*-it: its own template puts the system text before the first question."""
+    """``google/gemma-3-*-it``: its own template puts the system text before the first question."""
 
     format = replace(_GEMMA, name="gemma3", models=tuple(f"google/gemma-3-{n}b-it" for n in (1, 4, 12, 27)))

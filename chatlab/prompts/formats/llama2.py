@@ -20,7 +20,7 @@ SYSTEM_PROMPT = (
 
 
 class ChatPromptMetaLlamaLlama2Chat(FormatPrompt):
-    r"""meta-llama/Llama-2-*-chat, as ChatStream ships it: a default system text and a space after the last ``[/INST]``.
+    r"""``meta-llama/Llama-2-*-chat``, as ChatStream ships it: a default system text and a space after the last ``[/INST]``.
 
     Its text carries ``<s>`` itself: call the tokenizer with ``add_special_tokens=False``.
 
@@ -49,7 +49,7 @@ class ChatPromptMetaLlamaLlama2Chat(FormatPrompt):
         self.set_system_prompt(SYSTEM_PROMPT)
 
     def set_system(self, system: str) -> None:
-        """Give the whole header, ``<s>[INST] `` and all, as ChatStream does."""
+        """Give the whole header, ``<s>[INST]`` with its space and all, as ChatStream does."""
         super(FormatPrompt, self).set_system(system)
         super().set_system_prompt(None)
 
@@ -95,7 +95,7 @@ _META = PromptFormat(
 
 
 class ChatPromptMetaLlama2(FormatPrompt):
-    """meta-llama/Llama-2-*-chat-hf: Meta's format, without the default system text it dropped in August 2023."""
+    """``meta-llama/Llama-2-*-chat-hf``: Meta's format, without the default system text it dropped in August 2023."""
 
     format = _META
 

@@ -29,13 +29,13 @@ _LLAMA3 = PromptFormat(
 
 
 class ChatPromptLlama3(FormatPrompt):
-    """meta-llama/Meta-Llama-3-*-Instruct."""
+    """``meta-llama/Meta-Llama-3-*-Instruct``."""
 
     format = _LLAMA3
 
 
 class ChatPromptLlama31(FormatPrompt):
-    """meta-llama/Llama-3.1-*-Instruct by its hub template: a system block with two dates always stands.
+    """``meta-llama/Llama-3.1-*-Instruct`` by its hub template: a system block with two dates always stands.
 
     The date is the template's own default, 26 Jul 2024. Meta's documentation accepts ``ChatPromptLlama3`` too.
     """

@@ -47,13 +47,13 @@ _CONTINUATION = PromptFormat(
 
 
 class ChatPromptTogetherRedPajamaINCITEChat(FormatPrompt):
-    """togethercomputer/RedPajama-INCITE-*-Chat."""
+    """``togethercomputer/RedPajama-INCITE-*-Chat``."""
 
     format = _HUMAN_BOT
 
 
 class ChatPromptMosaicmlMptChat(FormatPrompt):
-    """mosaicml/mpt-*-chat as ChatStream has it: RedPajama's format, not the ChatML the models were tuned on."""
+    """``mosaicml/mpt-*-chat`` as ChatStream has it: RedPajama's format, not the ChatML the models were tuned on."""
 
     format = replace(
         _HUMAN_BOT,
@@ -78,7 +78,7 @@ class ChatPromptOpenlmrOpenLlama(FormatPrompt):
 
 
 class ChatPromptRinnaJpGptNeoxInstSft(FormatPrompt):
-    """rinna/japanese-gpt-neox-3.6b-instruction-*: every newline of every message becomes ``<NL>``, as the card says."""
+    """``rinna/japanese-gpt-neox-3.6b-instruction-*``: every newline of every message becomes ``<NL>``, as the card says."""
 
     format = replace(
         _JAPANESE,
@@ -92,19 +92,19 @@ class ChatPromptRinnaJpGptNeoxInstSft(FormatPrompt):
 
 
 class ChatPromptLineCorpJpLargeLmInstSft(FormatPrompt):
-    """line-corporation/japanese-large-lm-*-instruction-sft as ChatStream has it: nothing after an answer."""
+    """``line-corporation/japanese-large-lm-*-instruction-sft`` as ChatStream has it: nothing after an answer."""
 
     format = replace(_JAPANESE, name="line-japanese-large-lm-chatstream", assistant=("{responder}: ", ""))
 
 
 class ChatPromptLineJapaneseLargeLm(FormatPrompt):
-    """line-corporation/japanese-large-lm-*-instruction-sft by its card: a newline after an answer."""
+    """``line-corporation/japanese-large-lm-*-instruction-sft`` by its card: a newline after an answer."""
 
     format = _JAPANESE
 
 
 class ChatPromptCyberAgentOpenCalm(FormatPrompt):
-    """cyberagent/open-calm-*: a base model that continues the messages as they follow each other."""
+    """``cyberagent/open-calm-*``: a base model that continues the messages as they follow each other."""
 
     format = _CONTINUATION
 

@@ -8,7 +8,7 @@ _NAMES = ("7b-v1.1", "13b-v1.1", "7b-v1.3", "13b-v1.3", "33b-v1.3", "7b-v1.5", "
 
 
 class ChatPromptVicuna(FormatPrompt):
-    """lmsys/vicuna-*-v1.1, v1.3 and v1.5, as FastChat writes them: no space between ``</s>`` and ``USER:``."""
+    """``lmsys/vicuna-*-v1.1``, v1.3 and v1.5, as FastChat writes them: no space between ``</s>`` and ``USER:``."""
 
     format = PromptFormat(
         name="vicuna-v1.1",
