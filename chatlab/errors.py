@@ -38,6 +38,12 @@
     │       ├── RemoteCut      the stream ended without its mark of an end, so the answer is not whole
     │       └── RemoteLacks    it cannot give what was asked for, such as token ids
     ├── ChatBusy               a reply is streaming: a chat or a view shows one at a time
+    ├── ServerError            a request to our own server did not end as it was asked for; ``status`` is HTTP's word
+    │   ├── RequestError       the request is wrong; ``field`` names where             (also ValueError)
+    │   ├── TooManyRequests    as many run and wait as may; ``place`` and ``retry_after`` say how full it is
+    │   ├── SessionBusy        another turn of the same session runs
+    │   ├── ServerClosing      it shuts down
+    │   └── ServerExtraMissing the libraries of the extra ``server`` are not installed (also ImportError)
     ├── ViewError              a view was given what it cannot show                (also TypeError)
     ├── RevisionCompareError   two revisions could not be compared
     │   ├── VersionInstallError an environment with another library version cannot be made
@@ -284,6 +290,60 @@ class RemoteLacks(RemoteError):
 
 class ChatBusy(ChatlabError):
     """A reply is streaming, and a chat or a view shows one at a time."""
+
+
+class ServerError(ChatlabError):
+    """A request to our own server did not end as it was asked for."""
+
+    status = 500
+    """The HTTP status that tells it before the answer has begun."""
+    code = "internal_server_error"
+    """The word by which a program tells it."""
+
+
+class RequestError(ServerError, ValueError):
+    """A request is wrong, or comes from where it must not."""
+
+    def __init__(
+        self, message: str, *, field: str | None = None, status: int = 400, code: str = "invalid_request"
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        """What is wrong in the body or the headers, such as ``messages[2].content``."""
+        self.status = status
+        self.code = code
+
+
+class TooManyRequests(ServerError):
+    """As many requests run and wait as may."""
+
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, place: int, retry_after: float) -> None:
+        super().__init__(message)
+        self.place = place
+        """The place in the queue that it would have been given; 1 is the next to run."""
+        self.retry_after = retry_after
+        """Seconds after which to ask again, by how long the last answers took."""
+
+
+class SessionBusy(ServerError):
+    """Another turn of the same session runs, and a session has one at a time."""
+
+    status = 409
+    code = "session_busy"
+
+
+class ServerClosing(ServerError):
+    """The server shuts down and takes no more requests."""
+
+    status = 503
+    code = "shutdown"
+
+
+class ServerExtraMissing(ServerError, ImportError):
+    """The libraries of the extra ``server`` are not installed."""
 
 
 class ViewError(ChatlabError, TypeError):

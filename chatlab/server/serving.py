@@ -1,0 +1,248 @@
+"""One answer of an engine to one request, let in by the admission: the one way in which every face answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+from chatlab.engines.engine import Engine, FinishReason, check_prompt
+from chatlab.engines.sampling import SamplingParams
+from chatlab.errors import ChatlabError, RequestError, ServerClosing
+from chatlab.server.admission import Admission, OnPlace, Ticket
+from chatlab.server.limits import Limits
+from chatlab.streaming.asked_prompt import Prompt
+from chatlab.streaming.channel_formats.registry import Asked
+from chatlab.streaming.request import Request, build_request
+from chatlab.streaming.result import Delta
+from chatlab.streaming.stream import AsyncTextStream
+from chatlab.tokenizers.load import as_tokenizer
+
+T = TypeVar("T")
+
+LOGGER = "chatlab.server"
+
+MakePrompt = Callable[[], Prompt | Awaitable[Prompt]]
+
+
+class Answer:
+    """A reply under way: ``async for delta in answer``; the last delta has a ``finish_reason``, an error comes after it."""
+
+    def __init__(self, reply: AsyncTextStream) -> None:
+        self._reply = reply
+        self._finish_reason: FinishReason | None = None
+        self._closing: ServerClosing | None = None
+
+    @property
+    def prompt_ids(self) -> tuple[int, ...]:
+        """What the model read."""
+        return self._reply.request.prompt_ids
+
+    @property
+    def dropped_turns(self) -> int:
+        """Turns left out of the prompt to fit the context."""
+        return self._reply.request.dropped_turns
+
+    @property
+    def params(self) -> SamplingParams:
+        """How the ids are chosen, stops of the prompt included."""
+        return self._reply.request.params
+
+    @property
+    def seed(self) -> int | None:
+        """Repeats the answer when given again."""
+        return self._reply.events.seed
+
+    @property
+    def prefix(self) -> Any:
+        """What the engine kept of the prompt from before (``kept_len``, ``lost_len``); ``None`` where it does not tell."""
+        return getattr(self._reply.events, "prefix", None)
+
+    @property
+    def text(self) -> str:
+        """The shown text so far."""
+        return self._reply.text
+
+    @property
+    def raw_text(self) -> str:
+        """The model's own text so far."""
+        return self._reply.raw_text
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The ids so far."""
+        return self._reply.token_ids
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why it ended; ``None`` before."""
+        return self._finish_reason or ("cancelled" if self._reply.ended else None)
+
+    def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
+        """The reply so far as a message of OpenAI's interface."""
+        return self._reply.message(tools)
+
+    def stop(self) -> None:
+        """End the generation; the reader gets what is held and the reason ``cancelled``."""
+        self._reply.stop()
+
+    async def __aiter__(self) -> AsyncIterator[Delta]:
+        """The deltas.
+
+        Raises:
+            GenerationError: the model or the decoder raised.
+            ServerClosing: the server shut down before it was whole.
+        """
+        while (delta := await anext(self._reply, None)) is not None:
+            self._finish_reason = delta.finish_reason
+            yield delta
+        if self._closing is not None and self.finish_reason == "cancelled":
+            raise self._closing
+
+    def _end_for_closing(self) -> None:
+        self._closing = ServerClosing("the server shut down before the answer was whole")
+        self.stop()
+
+
+class Serving:
+    """An engine behind an admission.
+
+    **Law L7.** Every accepted request ends once; leaving the block of :meth:`answer` by any way (its end, an error, a
+    cancelled task, a client that goes) cancels the engine within one step and frees the slot exactly once.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: Any = None,
+        *,
+        admission: Admission | None = None,
+        limits: Limits | None = None,
+        logger: logging.Logger | None = None,
+    ) -> None:
+        """Put an engine behind an admission.
+
+        Args:
+            engine: what continues ids.
+            tokenizer: instead of the engine's own.
+            admission: how many may run and wait; 2 and 5 when left out.
+            limits: what one request may take.
+            logger: ``logging.getLogger("chatlab.server")`` when left out. No text of a message is ever logged here.
+        """
+        self.engine = engine
+        self.tokenizer = engine.tokenizer if tokenizer is None else as_tokenizer(tokenizer)
+        self.admission = admission or Admission()
+        self.limits = limits or Limits()
+        self.logger = logger or logging.getLogger(LOGGER)
+        self._answers: set[Answer] = set()
+
+    @asynccontextmanager
+    async def answer(
+        self,
+        prompt: Prompt | MakePrompt,
+        params: SamplingParams | None = None,
+        *,
+        channels: Asked | None = None,
+        key: Hashable | None = None,
+        on_place: OnPlace | None = None,
+        ticket: Ticket | None = None,
+        seed: int | None = None,
+        **stream_options: Any,
+    ) -> AsyncIterator[Answer]:
+        """Answer a prompt inside the block.
+
+        Args:
+            prompt: as :func:`chatlab.streaming.stream.stream` takes it; or a function (a coroutine's, too) that gives one,
+                asked once the slot is there, for a session whose history the turn before may still change.
+            params: how; single fields may also be given by name.
+            channels: how the reply is split.
+            key: one running turn for each, such as a session.
+            on_place: told the place in the queue, at first and whenever it changes.
+            ticket: of ``admission.ask``, where a face had to know at once whether the request is let in.
+            seed: stands in for ``params.seed``.
+            stream_options: the other options of ``stream``.
+
+        Raises:
+            TooManyRequests: as many run and wait as may.
+            SessionBusy: another request of this key is under way.
+            ServerClosing: the server shuts down.
+            RequestError: more tokens are asked for than the limits allow.
+            ChatlabError: what ``stream`` raises.
+        """
+        ticket = self.admission.ask(key) if ticket is None else ticket
+        options = {"channels": channels, **stream_options}
+        try:
+            # What is wrong with a prompt that is there is told before its turn comes.
+            early = None if callable(prompt) else await self._build(prompt, params, options)
+            try:
+                await ticket.wait(on_place)
+            except BaseException:
+                if early is not None:
+                    early.open_reply.withdraw()
+                raise
+            request = early or await self._build(await _asked(prompt), params, options)
+            reply = await _in_thread(lambda: AsyncTextStream(self.engine, request, seed), _close)
+            answer = Answer(reply)
+            self._answers.add(answer)
+            try:
+                yield answer
+            finally:
+                self._answers.discard(answer)
+                await reply.aclose()
+        finally:
+            ticket.leave()
+
+    async def close(self, grace_s: float = 0.0) -> bool:
+        """Take no more requests, give those that run so much time, end the rest; tell whether none had to be ended."""
+        if await self.admission.close(grace_s):
+            return True
+        for answer in list(self._answers):
+            answer._end_for_closing()
+        await self.admission.close(1.0)
+        return False
+
+    async def _build(self, prompt: Prompt, params: SamplingParams | None, options: Mapping[str, Any]) -> Request:
+        """Encode in a thread, so that a long prompt holds up nobody else."""
+        given = dict(options, tokenizer=self.tokenizer)
+        request = await _in_thread(lambda: build_request(prompt, self.engine, params, **given), _withdraw)
+        try:
+            self._check(request)
+        except BaseException:
+            request.open_reply.withdraw()
+            raise
+        return request
+
+    def _check(self, request: Request) -> None:
+        """What the engine would refuse, and what the limits do."""
+        cap, asked_len = self.limits.max_new_tokens, request.params.max_new_tokens
+        if cap is not None and asked_len > cap:
+            raise RequestError(f"this server writes {cap} tokens at most, not {asked_len}", field="max_new_tokens")
+        context_len = request.params.context_len
+        context_len = min(context_len, getattr(self.engine, "context_len", None) or context_len)
+        check_prompt(request.prompt_ids, vocab_len=getattr(self.engine, "vocab_len", None), context_len=context_len)
+
+
+async def _asked(prompt: Prompt | MakePrompt) -> Prompt:
+    made = prompt() if callable(prompt) else prompt
+    return await made if isinstance(made, Awaitable) else made
+
+
+async def _in_thread(work: Callable[[], T], undo: Callable[[T], object]) -> T:
+    """Do work in a thread; a cancel waits for its end and takes back what it did."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        with suppress(ChatlabError):
+            undo(await working)
+        raise
+
+
+def _withdraw(request: Request) -> None:
+    request.open_reply.withdraw()
+
+
+def _close(reply: AsyncTextStream) -> None:
+    reply.cut()
