@@ -159,8 +159,7 @@ class ChatHistory:
             RoleOrderError: the history is empty.
         """
         last = self._contents[-1] if self._contents else self.remove_last_message()
-        message = None if last.role_type is RoleType.RESPONDER else ""
-        self._contents[-1] = replace(last, message=message)
+        self._contents[-1] = _cleared(last)
 
     def clear_last_responder_message(self) -> None:
         """Open the last reply again, to have it written anew.
@@ -169,7 +168,7 @@ class ChatHistory:
             RoleOrderError: there is no reply.
         """
         index = self._last_index(RoleType.RESPONDER)
-        self._contents[index] = replace(self._contents[index], message=None)
+        self._contents[index] = _cleared(self._contents[index])
 
     def remove_last_message(self) -> ChatContent:
         """Take the last message off the history and return it.
@@ -251,3 +250,10 @@ class ChatHistory:
         checked_text(name, "a role name")
         self._contents = [replace(c, role_name=name) if c.role_type is role_type else c for c in self._contents]
         return name
+
+
+def _cleared(content: ChatContent) -> ChatContent:
+    """A message of which nothing is left but who speaks: of a reply, neither its thoughts nor its calls."""
+    if content.role_type is RoleType.RESPONDER:
+        return replace(content, message=None, fields={})
+    return replace(content, message="", fields={k: v for k, v in content.fields.items() if k != "content"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,45 @@ from chatlab.prompts.base import AbstractChatPrompt, PromptTTL, RoleType
 from chatlab.prompts.dialogue import Dialogue
 from chatlab.prompts.filling import CHILD, add_message, message_parts, new_prompt
 from chatlab.prompts.plain_data import plain_data
+
+
+class MessagePrompt(AbstractChatPrompt):
+    """A prompt that holds messages as they are, with their ``tool_calls`` and other fields, beside those of texts."""
+
+    responder_may_begin = True
+
+    @property
+    def reads_argument_text(self) -> bool:
+        """Whether the arguments of a call may be JSON text; else they are an object, as chat templates want them."""
+        return False
+
+    def add_message(self, message: Mapping[str, Any]) -> int:
+        """Append an OpenAI-style message, with its ``tool_calls`` and other fields; return its id.
+
+        Role, content and fields reach the template as they are, and it alone says what it takes: text, parts,
+        images by their place, a tool's result as an object. A system message stands where it is put;
+        ``set_system`` puts the text before all messages.
+
+        Raises:
+            MessageTypeError: it has no role, or is nested too deep.
+        """
+        role, text, fields = message_parts(message)
+        role_type = {"user": RoleType.REQUESTER, "assistant": RoleType.RESPONDER}.get(role, RoleType.OTHER)
+        message_id = self._append(role_type, role, text)
+        if fields:
+            self._contents[-1] = replace(self._contents[-1], fields=fields)
+        return message_id
+
+    def set_responder_last_message(self, message: Mapping[str, Any]) -> None:
+        """Fill the open reply, or replace the reply that stands last, with all that a message says.
+
+        Raises:
+            MessageTypeError: it has no role, or is nested too deep.
+            RoleOrderError: the last message is not a reply, so an earlier one would be lost.
+        """
+        _, text, fields = message_parts(message)
+        self.set_responder_last_msg(text)
+        self._contents[-1] = replace(self._contents[-1], fields=fields)
 
 
 def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from weakref import WeakValueDictionary
 
 from chatlab.errors import ChatBusy, RoleOrderError
 from chatlab.prompts.base import AbstractChatPrompt, RoleType
+from chatlab.prompts.messages import MessagePrompt
+from chatlab.streaming.channel_formats.message import prompt_message
 
 
 class OpenReply:
@@ -51,12 +54,17 @@ class OpenReply:
         if self._prompt is not None and not self.ended:
             self._prompt.set_responder_last_msg(text)
 
-    def end(self) -> None:
-        """Leave the reply as it is, and the prompt to others."""
-        self.ended = True
-        with _CLAIMS.lock:
-            if self._prompt is not None and _CLAIMS.of.get(id(self._prompt)) is self:
-                del _CLAIMS.of[id(self._prompt)]
+    def end(self, message: Mapping[str, Any] | None = None) -> None:
+        """Leave the reply as it is, and the prompt to others; a prompt that holds messages gets the whole message."""
+        try:
+            if message is not None and isinstance(self._prompt, MessagePrompt) and not self.ended:
+                said = prompt_message(message, argument_text=self._prompt.reads_argument_text)
+                self._prompt.set_responder_last_message(said)
+        finally:
+            self.ended = True
+            with _CLAIMS.lock:
+                if self._prompt is not None and _CLAIMS.of.get(id(self._prompt)) is self:
+                    del _CLAIMS.of[id(self._prompt)]
 
     def withdraw(self) -> None:
         """End it, and take it off the history again if it was opened here; after the end it does nothing."""

@@ -10,6 +10,7 @@ from chatlab.engines.engine import EndEvent, Event, FinishReason, TextEvent, Tok
 from chatlab.errors import GenerationError, TokenIdError
 from chatlab.streaming.channel_formats.message import message_of
 from chatlab.streaming.channel_formats.pairs import paired
+from chatlab.streaming.channel_formats.tool_calls import Texts
 from chatlab.streaming.channels import Channel, Channels, Passage, join_passages
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.marks import Marks
@@ -38,6 +39,7 @@ class Reply:
         marks: Marks | None = None,
         include_stop: bool = False,
         skip_special_tokens: bool = True,
+        text_arguments: Texts = (),
     ) -> None:
         """Begin an empty reply; ``detokenizer`` is seeded with the prompt ids.
 
@@ -51,6 +53,7 @@ class Reply:
             marks: special tokens that stops and delimiters hold.
             include_stop: show the stop string, too.
             skip_special_tokens: whether marks that belong to nothing are left out.
+            text_arguments: which arguments of its tool calls are texts, by function and parameter.
         """
         self.text = ""
         self.token_ids: list[int] = []
@@ -66,6 +69,7 @@ class Reply:
         self._stops = stops
         self._include_stop = include_stop
         self._hidden = skip_special_tokens
+        self._text_arguments = text_arguments
         self._raw: list[str] = []
         self._times: list[float] = []
         self._search_for(marks)
@@ -109,7 +113,7 @@ class Reply:
     def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """The reply so far as a message."""
         calls = "json" if self.channels is None else self.channels.calls
-        return message_of(self.passages or [Passage("content", self.text)], calls, tools)
+        return message_of(self.passages or [Passage("content", self.text)], calls, tools, self._text_arguments)
 
     def put(self, event: Event) -> Delta:
         """The delta of one event, the first of several where :attr:`following` holds more; after a stop, the last.
@@ -179,6 +183,7 @@ class Reply:
             rest=self.rest,
             passages=self.passages,
             calls="json" if self.channels is None else self.channels.calls,
+            text_arguments=tuple(self._text_arguments),
         )
 
     def _marked(self, raw: str, token_id: int) -> str:

@@ -12,6 +12,7 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import BufferingError, ContextLengthError, EngineError, GenerationError, SamplingError
 from chatlab.streaming.asked_prompt import AskedPrompt, Prompt, check_prompt_kind
 from chatlab.streaming.channel_formats.choice import channels_for
+from chatlab.streaming.channel_formats.message import text_arguments
 from chatlab.streaming.channel_formats.registry import Asked
 from chatlab.streaming.channels import Channels
 from chatlab.streaming.detokenizer import StreamingDetokenizer
@@ -44,6 +45,8 @@ class Request:
     marks: Marks
     """Special tokens that stops and delimiters hold."""
     include_stop: bool
+    text_arguments: tuple[tuple[str, str], ...]
+    """Which arguments of a tool call are texts, by function and parameter, as the tools of the prompt tell."""
 
     def new_reply(self, row: int = 0) -> Reply:
         """An empty reply to this request."""
@@ -62,6 +65,7 @@ class Request:
             marks=self.marks,
             include_stop=self.include_stop,
             skip_special_tokens=self.skip_special_tokens,
+            text_arguments=self.text_arguments,
         )
 
 
@@ -113,6 +117,7 @@ def build_request(
             channels=split,
             marks=_marks_in([*stops, *(split.delimiters if split else ())], asked.tokenizer),
             include_stop=include_stop_str_in_output,
+            text_arguments=tuple(text_arguments(getattr(asked.prompt, "tools", None) or ())) if split else (),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, make_dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,6 +71,29 @@ A frozen dataclass sets each field through ``object.__setattr__``, which was hal
 """
 
 
+def deltas_of(passages: Iterable[Passage], start: int = 0) -> Iterator[Delta]:
+    """What stands behind an offset of some passages, as deltas that no token wrote: for a reader who gets it at once.
+
+    >>> [(d.channel, d.delimiter, d.text) for d in deltas_of([Passage("reasoning", "Hm."), Passage("content", "Hi")], 2)]
+    [('reasoning', '', '.'), ('content', '', 'Hi')]
+    """
+    end = 0
+    for channel, whole, is_delimiter in passages:
+        end += len(whole)
+        rest = whole[max(0, len(whole) - (end - start)) :] if end > start else ""
+        text = "" if is_delimiter else rest
+        if rest:
+            yield Delta(
+                text=text,
+                raw=rest,
+                text_start=end - len(text),
+                text_end=end,
+                timing=0.0,
+                channel=channel,
+                delimiter=rest if is_delimiter else "",
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamResult(Result, Plain):
     """A whole reply: both texts, its ids, why it ended and how fast it came."""
@@ -105,10 +128,13 @@ class StreamResult(Result, Plain):
     """The channels of ``text`` in order, each with its text and whether that is a delimiter; empty where not asked for."""
     calls: str = "json"
     """How the tool calls among them are written."""
+    text_arguments: tuple[tuple[str, str], ...] = ()
+    """Which of their arguments are texts, by function and parameter, as the tools of the prompt tell."""
 
     def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """The reply as a message; see :func:`chatlab.streaming.channel_formats.message.message_of`."""
-        return message_of([Passage(*p) for p in self.passages] or [Passage("content", self.text)], self.calls, tools)
+        passages = [Passage(*passage) for passage in self.passages] or [Passage("content", self.text)]
+        return message_of(passages, self.calls, tools, self.text_arguments)
 
     def to_frame(self) -> pd.DataFrame:
         """One row a token: ``token_id`` and ``logprob``; for a server that gives no ids, one row without any."""

@@ -118,7 +118,7 @@ class Run:
         if delta.text or delta.delimiter or self.ended:
             self.request.open_reply.fill(self._reply.text)
         if self.ended:
-            self.request.open_reply.end()
+            self.request.open_reply.end(None if self.request.channels is None else self._reply.message())
 
     def cut(self) -> None:
         """End here and now: what comes later is not read, and what is held makes the last delta."""

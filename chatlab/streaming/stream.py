@@ -40,8 +40,8 @@ def stream(
             ``replacements`` for the shown text; ``skip_special_tokens=False`` to show them;
             ``channels`` splits the reply into content, reasoning and tool calls: ``"auto"`` asks the prompt and the
             tokenizer how, or give a format's name or ``(channel, opening, closing)`` triples, and read
-            ``delta.channel`` and ``reply.message()``; ``include_stop_str_in_output=True`` shows the stop string, too;
-            ``overflow="drop_turns"`` to leave out the oldest turns of a prompt that is longer than the context
+            ``delta.channel`` and ``reply.message()``, which a prompt that holds messages gets in its history;
+            ``include_stop_str_in_output=True`` shows the stop string, too; ``overflow="drop_turns"`` to leave out the oldest turns of a prompt that is longer than the context
             allows, where the default is an error; and the fields of ``SamplingParams``.
 
     Raises:

@@ -16,12 +16,14 @@ from chatlab.errors import ChatBusy, RoleOrderError
 from chatlab.place import in_kernel
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.content import RoleType
+from chatlab.prompts.messages import messages_of
 from chatlab.results import Bundle
+from chatlab.streaming.channel_formats.message import passages_of, prompt_message
 from chatlab.streaming.request import build_request
-from chatlab.streaming.result import StreamResult
+from chatlab.streaming.result import StreamResult, deltas_of
 from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.arguments import check, check_searched
-from chatlab.widgets.engine_chat import ROLES, EngineChat
+from chatlab.widgets.engine_chat import EngineChat
 from chatlab.widgets.live_text import LiveText
 from chatlab.widgets.live_view import closed
 from chatlab.widgets.playback import Playback, Sink
@@ -220,7 +222,7 @@ class ChatPanel(LiveLog):
         self.prompt = prompt
         if isinstance(prompt, EngineChat):
             prompt.add_responder_msg(None)
-        sinks: list[Sink] = [_Turn(self, prompt, reply)]
+        sinks: list[Sink] = [_Turn(self, prompt, reply, source)]
         if view:
             sinks.append(self._cell_view(reply) if in_kernel() else Printer())
         self._playback = Playback(source, *sinks, result=lambda: _reply(reply, source))
@@ -241,9 +243,10 @@ class ChatPanel(LiveLog):
         prompt.set_system_prompt(self.settings.get("system") or None)
         return prompt
 
-    def _message(self, role: str, message: str) -> LiveText:
+    def _message(self, role: str, *said: str | Delta) -> LiveText:
         text = self._new_text(role)
-        text.put(message)
+        for part in said:
+            text.put(part)
         text.finish("")
         return text
 
@@ -251,10 +254,9 @@ class ChatPanel(LiveLog):
         """Draw what the prompt holds; a reply that is still open is not shown."""
         with self._sending:
             self._texts.clear()
-            for content in self.prompt.get_history():
-                if content.message is not None:
-                    text = self._message(ROLES[content.role_type], content.message)
-                    self._texts[text.message_id] = text
+            for message in messages_of(self.prompt)[self.prompt.get_system_prompt() is not None :]:
+                text = self._message(message["role"], *deltas_of(passages_of(message)))
+                self._texts[text.message_id] = text
             self._send_all()
         self._keep()
 
@@ -282,8 +284,8 @@ class ChatPanel(LiveLog):
 class _Turn:
     """The panel's side of one reply."""
 
-    def __init__(self, panel: ChatPanel, prompt: AbstractChatPrompt, text: LiveText) -> None:
-        self._panel, self._prompt, self._text = panel, prompt, text
+    def __init__(self, panel: ChatPanel, prompt: AbstractChatPrompt, text: LiveText, source: TextStream) -> None:
+        self._panel, self._prompt, self._text, self._source = panel, prompt, text, source
 
     def put(self, new: str | Delta) -> None:
         self._panel._put(self._text, new)
@@ -292,6 +294,9 @@ class _Turn:
         self._panel._end(self._text, finish_reason, error=error, seconds=seconds)
         if isinstance(self._prompt, EngineChat):  # a prompt class is filled by the stream itself
             self._prompt.set_responder_last_msg(self._text.text)
+            if self._source.request.channels is not None:
+                said = prompt_message(self._source.message(), argument_text=self._prompt.reads_argument_text)
+                self._prompt.set_responder_last_message(said)
         self._panel._keep()
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.content import RoleType
+from typing import Any
 
-ROLES = {RoleType.REQUESTER: "user", RoleType.RESPONDER: "assistant"}
-"""What chat templates call the two who speak."""
+from chatlab.prompts.messages import MessagePrompt, messages_of
 
 
-class EngineChat(AbstractChatPrompt):
+class EngineChat(MessagePrompt):
     """A history for :meth:`Engine.render`; it has no text of its own, so ``create_prompt`` stays undefined.
 
     >>> chat = EngineChat()
@@ -19,9 +17,6 @@ class EngineChat(AbstractChatPrompt):
     [{'role': 'system', 'content': 'Be brief.'}, {'role': 'user', 'content': 'Hi'}]
     """
 
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """Return what :func:`chatlab.stream` takes: everything said, without the reply that is open."""
-        system = self.get_system_prompt()
-        first = [{"role": "system", "content": system}] if system else []
-        said = [{"role": ROLES[c.role_type], "content": c.message} for c in self.get_history() if c.message is not None]
-        return first + said
+        return messages_of(self)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chatlab.streaming.result import deltas_of
 from chatlab.streaming.stream import TextStream
 from chatlab.widgets.arguments import check_item
 
@@ -150,7 +151,11 @@ class Playback:
         if not isinstance(self._source, TextStream):
             return "cancelled"
         self._source.close()
-        if rest := self._source.text[self._read_len + len(self.text) :]:
+        read_len = self._read_len + len(self.text)
+        if self._source.passages:
+            for delta in deltas_of(self._source.passages, read_len):
+                self._put(delta)
+        elif rest := self._source.text[read_len:]:
             self._put(rest)
         return self._source.whole().finish_reason
 

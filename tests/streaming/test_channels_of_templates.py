@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from chatlab.errors import TemplateError
+from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.prompts.templates.sandbox import render
 from chatlab.streaming.channel_formats.message import message_of
 from chatlab.streaming.channel_formats.registry import FORMATS, NAMES, channels_of_template
 from chatlab.streaming.channels import split_channels
+from chatlab.streaming.stream import stream
+from chatlab.testing import ScriptedEngine
 
 ARGUMENTS = {"flag": False, "none": None, "num": 1.0, "s": "é<&'\"\n", "obj": {"k": [True, "</tool_call>"]}}
 OTHER = {"city": "Zürich", "n": 2}
@@ -55,6 +58,8 @@ class Row:
     thoughts_in: str = "reasoning_content"
     arguments_as: str = "object"
     content_as: str = "text"
+    begins_thinking: bool = False
+    """Whether the prompt opens the reasoning of the reply."""
     loses: frozenset[str] = frozenset()
     """Messages that it does not write whole: the field that it drops, or the blanks that it trims."""
     refuses: frozenset[str] = frozenset()
@@ -70,7 +75,11 @@ TABLE: dict[str, Row] = {
         opening="<|START_RESPONSE|>", closings=("<|END_RESPONSE|><|END_OF_TURN_TOKEN|>",), loses=THOUGHTS | CALLS
     ),
     "deepseekv3": Row(
-        opening="<｜Assistant｜>", closings=("<｜end▁of▁sentence｜>",), arguments_as="text", loses=THOUGHTS
+        opening="<｜Assistant｜>",
+        closings=("<｜end▁of▁sentence｜>",),
+        arguments_as="text",
+        begins_thinking=True,
+        loses=THOUGHTS,
     ),
     "diffusion_gemma": Row(opening="<|turn>model\n", closings=("<turn|>\n", "<|tool_response>"), loses=TRIMS),
     "gemma": Row(opening="<start_of_turn>model\n", closings=("<end_of_turn>\n",), loses=TRIMS | THOUGHTS | CALLS),
@@ -110,23 +119,25 @@ TABLE: dict[str, Row] = {
 }
 
 
-def rendered(template: str, row: Row, message: dict[str, Any]) -> str:
-    """The reply that a template writes for a message."""
+def told(row: Row, message: dict[str, Any]) -> dict[str, Any]:
+    """A message as a template wants it."""
     told = {key: value for key, value in message.items() if key != "reasoning"}
     if "reasoning" in message:
         told[row.thoughts_in] = message["reasoning"]
     if row.arguments_as == "text" and "tool_calls" in told:
-        told["tool_calls"] = [
-            {
-                **c,
-                "function": {**c["function"], "arguments": json.dumps(c["function"]["arguments"], ensure_ascii=False)},
-            }
+        functions = [
+            {**c["function"], "arguments": json.dumps(c["function"]["arguments"], ensure_ascii=False)}
             for c in told["tool_calls"]
         ]
-    user: Any = "Q?"
+        told["tool_calls"] = [{**c, "function": f} for c, f in zip(told["tool_calls"], functions, strict=True)]
     if row.content_as == "parts":
-        user, told["content"] = ([{"type": "text", "text": text}] for text in ("Q?", told["content"]))
-    messages = [{"role": "user", "content": user}, {"role": "assistant", **told}]
+        told["content"] = [{"type": "text", "text": told["content"]}]
+    return told
+
+
+def rendered(template: str, row: Row, message: dict[str, Any]) -> str:
+    """The reply that a template writes for a message."""
+    messages = [user(row, "Q?"), {"role": "assistant", **told(row, message)}]
     variables = {"messages": messages, "tools": [TOOL], "bos_token": "<bos>", "eos_token": "<eos>"}
     text = render(template, variables)
     assert row.opening in text
@@ -180,3 +191,45 @@ def test_what_a_template_writes_for_a_message_split_again_is_that_message(templa
 def test_a_template_is_told_by_its_delimiters(templates: dict[str, str], name: str) -> None:
     told = channels_of_template(templates[name])
     assert (told.name if told else "plain") == NAMES[name]
+
+
+class Written:
+    """A tokenizer as a prompt sees it: a template, and the special tokens that it writes."""
+
+    special_tokens_map = {"bos_token": "<bos>", "eos_token": "<eos>"}
+
+    def __init__(self, chat_template: str) -> None:
+        self.chat_template = chat_template
+
+
+@pytest.mark.parametrize("name", [name for name, row in TABLE.items() if row.content_as == "text"])
+def test_the_prompt_after_a_streamed_reply_is_the_one_of_its_message(templates: dict[str, str], name: str) -> None:
+    """Rendered from what was thought, said and called, not from a text that holds delimiters."""
+    row = TABLE[name]
+    for label in sorted(MESSAGES.keys() - row.loses - row.refuses):
+        reply = rendered(templates[name], row, MESSAGES[label])
+        asked = ChatTemplatePrompt(Written(templates[name]), tools=[TOOL])
+        asked.add_message(user(row, "Q?"))
+        if row.begins_thinking and "</think>" not in reply:
+            reply = (
+                "</think>\n\n" + reply
+            )  # the prompt ends in <think>, so this is what a model says that does not think
+        stream(asked, ScriptedEngine(reply), channels="auto", context_len=8192, max_new_tokens=2000).result()
+        known = ChatTemplatePrompt(Written(templates[name]), tools=[TOOL])
+        known.add_message(user(row, "Q?"))
+        known.add_message({"role": "assistant", **told(row, MESSAGES[label])})
+        assert next_prompt(asked, row, MESSAGES[label]) == next_prompt(known, row, MESSAGES[label]), label
+
+
+def next_prompt(prompt: ChatTemplatePrompt, row: Row, message: dict[str, Any]) -> str:
+    """What stands before the model's next reply: a result for each call, or another question."""
+    for call in message.get("tool_calls", ()):
+        prompt.add_message({"role": "tool", "content": "1", "name": "weather", "tool_call_id": call["id"]})
+    if "tool_calls" not in message:
+        prompt.add_message(user(row, "And?"))
+    prompt.add_responder_msg(None)
+    return prompt.create_prompt()
+
+
+def user(row: Row, text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text if row.content_as == "text" else [{"type": "text", "text": text}]}

@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from chatlab.errors import PromptError, TemplateError, TokenizerLoadError, harmless
 from chatlab.folder import read_bytes, read_json
-from chatlab.prompts.base import KEY_OF, AbstractChatPrompt, ChatContent, RoleType
-from chatlab.prompts.filling import ROLES, message_parts
-from chatlab.prompts.messages import messages_of
+from chatlab.prompts.base import KEY_OF, ChatContent
+from chatlab.prompts.filling import ROLES
+from chatlab.prompts.messages import MessagePrompt, messages_of
 from chatlab.prompts.plain_data import plain_data
 from chatlab.prompts.templates.sandbox import TemplateLimits, render, render_untrusted
 
@@ -33,8 +33,11 @@ _SPECIAL_TOKENS = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep",
 _LOOKED_UP = re.compile(r"[.'\"]([\w-]+)")
 """What may be a key in a template: ``message.content``, ``message['content']``."""
 
+_WRITES_ARGUMENT_TEXT = re.compile(r"arguments['\"]?\]?\s*(?:is\s+string|[+~])")
+"""Where a template writes the arguments of a call as they are, if they are text, or always."""
 
-class ChatTemplatePrompt(AbstractChatPrompt):
+
+class ChatTemplatePrompt(MessagePrompt):
     """A dialogue rendered by the chat template that a tokenizer carries.
 
     The template is the vendor's word on the format, so this is what the prompt classes are measured
@@ -56,7 +59,6 @@ class ChatTemplatePrompt(AbstractChatPrompt):
     """
 
     add_special_tokens = False
-    responder_may_begin = True
 
     def __init__(
         self,
@@ -100,22 +102,10 @@ class ChatTemplatePrompt(AbstractChatPrompt):
         """Whether the template spells this token, or has it among its special tokens."""
         return piece in self.special_token_strs or piece in self.chat_template
 
-    def add_message(self, message: Mapping[str, Any]) -> int:
-        """Append an OpenAI-style message, with its ``tool_calls`` and other fields; return its id.
-
-        Role, content and fields reach the template as they are, and it alone says what it takes: text, parts,
-        images by their place, a tool's result as an object. A system message stands where it is put;
-        ``set_system`` puts the text before all messages.
-
-        Raises:
-            MessageTypeError: it has no role, or is nested too deep.
-        """
-        role, text, fields = message_parts(message)
-        role_type = {"user": RoleType.REQUESTER, "assistant": RoleType.RESPONDER}.get(role, RoleType.OTHER)
-        message_id = self._append(role_type, role, text)
-        if fields:
-            self._contents[-1] = replace(self._contents[-1], fields=fields)
-        return message_id
+    @property
+    def reads_argument_text(self) -> bool:
+        """Whether the template writes the arguments of a call as they are, where they are text."""
+        return _WRITES_ARGUMENT_TEXT.search(self.chat_template) is not None
 
     def set_system(self, system: str) -> None:
         """Give the plain system text: the template knows its place."""

@@ -2,15 +2,17 @@ r"""The message that the channels of a reply make."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from chatlab.streaming.channel_formats.tool_calls import ToolCall, read_calls
+from chatlab.prompts.filling import text_of
+from chatlab.streaming.channel_formats.tool_calls import Texts, ToolCall, read_calls
 from chatlab.streaming.channels import Passage, join_passages
 
 
 def message_of(
-    passages: Iterable[Passage], calls: str = "json", tools: Iterable[Mapping[str, Any]] = ()
+    passages: Iterable[Passage], calls: str = "json", tools: Iterable[Mapping[str, Any]] = (), texts: Texts = ()
 ) -> dict[str, Any]:
     """The message of a reply as OpenAI's interface has it, for the next prompt.
 
@@ -23,8 +25,9 @@ def message_of(
         passages: those of a whole reply.
         calls: how its tool calls are written.
         tools: those that the model was given; where its calls carry no types (XML), these tell which arguments are texts.
+        texts: further arguments that are texts, by function and parameter.
     """
-    texts = frozenset(_text_parameters(tools))
+    texts = {*texts, *text_arguments(tools)}
     joined = join_passages(passages)
     said = {"content": "", "reasoning": ""}
     tool_calls: list[dict[str, Any]] = []
@@ -54,6 +57,38 @@ def message_of(
     return message
 
 
+def prompt_message(message: Mapping[str, Any], *, argument_text: bool) -> dict[str, Any]:
+    """The message of a reply as the next prompt takes it: what only tells of the reply is left out.
+
+    Its content is a text, if an empty one: of a missing content some chat templates raise, and none does of this.
+
+    Args:
+        message: what :func:`message_of` gives.
+        argument_text: whether the arguments of a call stay the model's own JSON text; else they are an object.
+    """
+    said = {key: value for key, value in message.items() if key not in ("tool_calls", "unparsed_calls")}
+    said["content"] = said["content"] or ""
+    calls = [{key: call[key] for key in ("id", "type", "function")} for call in message.get("tool_calls", ())]
+    for call in calls if not argument_text else ():
+        call["function"] = {**call["function"], "arguments": json.loads(call["function"]["arguments"])}
+    return {**said, "tool_calls": calls} if calls else said
+
+
+def passages_of(message: Mapping[str, Any]) -> Iterator[Passage]:
+    """What a message says by channel, for a view of it: what it thought, its text, and each call as JSON.
+
+    >>> [passage.text for passage in passages_of({"content": "Hi", "reasoning_content": "Hm."})]
+    ['Hm.', 'Hi']
+    """
+    thought = next((message[key] for key in ("reasoning_content", "thinking", "reasoning") if message.get(key)), None)
+    if isinstance(thought, str):
+        yield Passage("reasoning", thought)
+    if text := text_of(message.get("content")):
+        yield Passage("content", text)
+    for call in message.get("tool_calls") or ():
+        yield Passage("tool_call", json.dumps(_inner(call, "function") or call, ensure_ascii=False, default=str))
+
+
 def _as_openai(call: ToolCall, number: int, raw: str) -> dict[str, Any]:
     return {
         "id": call.call_id or f"call{number:05d}",
@@ -63,8 +98,15 @@ def _as_openai(call: ToolCall, number: int, raw: str) -> dict[str, Any]:
     }
 
 
-def _text_parameters(tools: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+def text_arguments(tools: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Function and parameter of each argument that is a text, as the schemas of tools tell; what is no schema tells nothing."""
     for tool in tools:
-        function = tool.get("function", tool)
-        properties = (function.get("parameters") or {}).get("properties") or {}
-        yield from ((function.get("name", ""), key) for key, told in properties.items() if told.get("type") == "string")
+        function = _inner(tool, "function") or tool
+        properties = _inner(_inner(function, "parameters"), "properties")
+        name = function.get("name", "") if isinstance(function, Mapping) else ""
+        yield from ((name, key) for key in properties if _inner(properties, key).get("type") == "string")
+
+
+def _inner(value: object, key: str) -> Mapping[str, Any]:
+    inner = value.get(key) if isinstance(value, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
