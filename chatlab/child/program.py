@@ -8,6 +8,8 @@ next one does not know.
 It is run by its path, and imports nothing of chatlab before it was told where that lies.  Of stdin it reads a JSON
 line for each request; to stdout the child writes its answer as one line, and the nursery another one behind it, with
 the child's wait status.  A child that died left half a line or none.
+
+A child that is to stay reads the next lines itself, and answers each with one; the status comes when it has died.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ import select
 import signal
 import struct
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 _FORBIDDEN = {  # socket, ptrace, execve, execveat, io_uring_setup: by the kernel's numbers
@@ -57,28 +61,55 @@ def cut_off() -> bool:
     return bool(prctl(_PR_SET_SECCOMP, ctypes.c_ulong(2), filters, none, none) == 0)
 
 
-def limit(time_s: int, memory_bytes: int) -> None:
-    """Let this process use so much processor time, and so much memory above what it holds; and die with its parent."""
+def limit(time_s: int, memory_bytes: int, mapped_bytes: int = 0) -> None:
+    """Let this process use so much processor time, and so much memory above what it holds; and die with its parent.
+
+    ``mapped_bytes`` more may be files that are looked at where they lie: weights of a model, that are no memory.
+    """
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CPU, (time_s, time_s + 1))
+    _allow_more(time_s)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError):  # only Linux tells its size, and keeps the limit
         with open("/proc/self/statm", encoding="ascii") as statm:
-            size = int(statm.read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + memory_bytes, size + memory_bytes))
+            pages = list(map(int, statm.read().split()))
+        size, data = pages[0] * resource.getpagesize(), pages[5] * resource.getpagesize()
+        for kind, most in ((resource.RLIMIT_AS, size + mapped_bytes), (resource.RLIMIT_DATA, data)):
+            resource.setrlimit(kind, (most + memory_bytes, most + memory_bytes))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
 
 
-def _answer(request: dict[str, Any]) -> bytes:
+def _allow_more(time_s: int) -> None:
+    """Let this process use so many seconds of processor time from now on; the signal at their end is deadly."""
+    import resource
+
+    used, hard = resource.getrusage(resource.RUSAGE_SELF), resource.getrlimit(resource.RLIMIT_CPU)[1]
+    wanted = round(used.ru_utime + used.ru_stime) + time_s
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
+
+
+def _begun(request: dict[str, Any]) -> Any:
+    """The function of a request, found before the limits hold, and to be called within them."""
+    function = _named(request)
+    limit(request["time_s"], request["memory_bytes"], request["mapped_bytes"])
+    if not cut_off() and sys.platform == "linux":
+        raise NotImplementedError("the kernel has no seccomp, so nothing would keep the child from the network")
+    return function
+
+
+def _named(request: dict[str, Any]) -> Any:
+    return getattr(importlib.import_module(request["module"]), request["function"])
+
+
+def _called(made: Any, call: dict[str, Any]) -> Any:
+    return _named(call)(made, call["argument"])
+
+
+def _told(work: Callable[[], Any]) -> bytes:
     """What the child says; all that it raises is foreign files' doing, so all of it is told."""
     try:
-        function = getattr(importlib.import_module(request["module"]), request["function"])
-        limit(request["time_s"], request["memory_bytes"])
-        if not cut_off() and sys.platform == "linux":
-            raise NotImplementedError("the kernel has no seccomp, so nothing would keep the child from the network")
-        return json.dumps({"value": function(request["argument"])}, separators=(",", ":")).encode()
+        return json.dumps({"value": work()}, separators=(",", ":")).encode()
     except MemoryError:
         return b'{"exceeded": "memory"}'
     except RecursionError:
@@ -86,6 +117,24 @@ def _answer(request: dict[str, Any]) -> bytes:
     except BaseException as error:
         told = {"kind": type(error).__name__, "module": type(error).__module__, "message": str(error)[:2000]}
         return json.dumps({"error": told}).encode()
+
+
+def _live(request: dict[str, Any], out: int) -> None:
+    """Answer once; or, where the child is to stay, keep what was made, and answer each line that comes with it."""
+    held: list[Any] = []
+
+    def begin() -> Any:
+        made = _begun(request)(request["argument"])
+        if not request.get("stays"):
+            return made
+        held.append(made)
+        return None
+
+    _write(out, _told(begin) + b"\n" * bool(held))
+    for line in iter(sys.stdin.buffer.readline, b"\n") if held else ():
+        call = json.loads(line)
+        _allow_more(call["time_s"])
+        _write(out, _told(partial(_called, held[0], call)) + b"\n")
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -99,7 +148,7 @@ def _child(request: dict[str, Any], out: int) -> int:
     pid = os.fork()
     if pid == 0:
         try:
-            _write(out, _answer(request))
+            _live(request, out)
             os._exit(0)
         finally:
             os._exit(1)

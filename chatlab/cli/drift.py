@@ -84,7 +84,10 @@ def drift(
     ] = None,
     trust_template: Annotated[
         bool,
-        typer.Option("--trust-template", help="render the template in this process, not in a child with limits"),
+        typer.Option(
+            "--trust-template",
+            help="read the tokenizer and render its template in this process, not in children with limits",
+        ),
     ] = False,
     skip_bad: Annotated[
         bool,
@@ -98,10 +101,12 @@ def drift(
     with verdict():
         made = out if out is not None and not out.exists() else None
         folder = _prepared(out)
-        reader = load(tokenizer or str(tokenizer_path("llama2-style/legacy")), revision, loader, legacy)
+        untrusted = against == "template" and not trust_template
+        named = tokenizer or str(tokenizer_path("llama2-style/legacy"))
+        reader = load(named, revision, loader, legacy, untrusted=untrusted)
         if against == "template":
             path = dialogues or dialogues_path()
-            same = _against_template(reader, _prompt_class(prompt), path, folder, skip_bad, not trust_template)
+            same = _against_template(reader, _prompt_class(prompt), path, folder, skip_bad, untrusted)
             raise typer.Exit(EXACT if same else DRIFT)
         study = _Study(
             reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, _strategies(strategy), skip_bad

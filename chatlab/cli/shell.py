@@ -122,9 +122,11 @@ def progress_bar() -> Progress:
     return Progress(*columns, console=errors, transient=True)
 
 
-def load(source: str, revision: str | None, loader: Loader, legacy: bool | None) -> Tokenizer:
+def load(
+    source: str, revision: str | None, loader: Loader, legacy: bool | None, *, untrusted: bool = False
+) -> Tokenizer:
     """Load a tokenizer with a sign of life."""
     from chatlab.tokenizers.load import load_tokenizer
 
     with errors.status("loading the tokenizer"):
-        return load_tokenizer(source, revision, loader=loader, legacy=legacy)
+        return load_tokenizer(source, revision, loader=loader, legacy=legacy, untrusted=untrusted)

@@ -140,13 +140,15 @@ def is_panic(error: BaseException) -> bool:
 
 
 def refuse_lone_surrogates(text: str) -> None:
-    r"""Raise a typed error for text that is not valid Unicode.
+    r"""Raise a typed error for what is no text, or not valid Unicode.
 
     >>> refuse_lone_surrogates("caf\u00e9")
     >>> refuse_lone_surrogates("a\ud800")
     Traceback (most recent call last):
     chatlab.errors.EncodeError: lone surrogate U+D800 at offset 1: ...
     """
+    if not isinstance(text, str):
+        raise EncodeError(f"the text is {text!r:.80}: give a string")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

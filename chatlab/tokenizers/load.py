@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from chatlab.child.call import ChildLimits
+from chatlab.child.session import Session
 from chatlab.errors import RevisionError, TokenizerLoadError, harmless
 from chatlab.tokenizers.choose import chosen
 from chatlab.tokenizers.interface import Tokenizer, is_panic
 from chatlab.tokenizers.loaders import Loader
 from chatlab.tokenizers.readers import Reading, of_transformers, path_name, read
-from chatlab.tokenizers.source import Source, UnpinnedWarning, foreign_code, is_commit, resolve
+from chatlab.tokenizers.source import Source, UnpinnedWarning, foreign_code, is_commit, is_tokenizer_file, resolve
+from chatlab.tokenizers.untrusted.tokenizer import UntrustedTokenizer
 
 
 def load_tokenizer(
@@ -22,6 +26,7 @@ def load_tokenizer(
     legacy: bool | None = None,
     trust_remote_code: bool = False,
     code_revision: str | None = None,
+    untrusted: bool = False,
 ) -> Tokenizer:
     """Load a tokenizer from a folder, a file, a hub id, a git clone or a GGUF file, pinned to one commit.
 
@@ -43,31 +48,55 @@ def load_tokenizer(
             nothing reads it, it is refused.
         trust_remote_code: run code that the repository brings along.
         code_revision: commit of that code, needed where it lies in another repository.
+        untrusted: read the files in a child process, which also encodes and decodes, without network, programs or the
+            keys of this environment. Loading, and each later call, may take 20 s of processor time and 2 s for each
+            megabyte of the files, and the child 1 GB of memory and 64 MB for each
+            (:class:`chatlab.child.call.ChildLimits`; ``CHATLAB_CHILD_SECONDS`` and ``CHATLAB_CHILD_MEMORY_MB`` in the
+            environment change both). A call that takes more ends the child with a TokenizerLimitError, and the next
+            call loads anew. Chat templates over it are rendered in a child too.
 
     Raises:
         SourceNotFound: there is nothing at the path.
         OfflineError: it is a hub id, and the hub cannot be reached.
         RevisionError: the revision is malformed, shortened, absent, or given for a path without commits.
         TokenizerLoadError: the files are there and do not make a tokenizer, or an argument is of a wrong type.
+        TokenizerLimitError: files that are untrusted took more time or memory than they may.
     """
     wanted = Loader.of(loader)
     found = resolve(source, revision)
     for warning in found.warnings if found.kind in ("hub", "git") else ():
         warnings.warn(warning, UnpinnedWarning, stacklevel=2)
     path = found.place if found.place is not None and found.kind in ("folder", "file", "gguf") else found.folder
-    tokenizer = _load(
-        Reading(
-            path=path,
-            name=path_name(path) if path is found.place and found.kind != "gguf" else found.name,
-            loader=chosen(path) if wanted is Loader.AUTO else wanted,
-            chosen=wanted is Loader.AUTO,
-            legacy=legacy,
-            options=_code_options(found, trust_remote_code, code_revision),
-            repo_id=found.repo_id,
-        )
-    )
+    name = path_name(path) if path is found.place and found.kind != "gguf" else found.name
+    options = _code_options(found, trust_remote_code, code_revision)
+    asked = {"path": str(path), "name": name, "loader": wanted, "legacy": legacy, "options": options}
+    asked["repo_id"] = found.repo_id
+    tokenizer = _in_child(found, asked) if untrusted else opened(asked)
     tokenizer.source = found
     return tokenizer
+
+
+def opened(asked: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer of files on this machine; a child's first work, so all that is asked are JSON values."""
+    path, wanted = Path(asked["path"]), Loader(asked["loader"])
+    loader = chosen(path) if wanted is Loader.AUTO else wanted
+    return _load(Reading(**{**asked, "path": path, "loader": loader, "chosen": wanted is Loader.AUTO}))
+
+
+def _in_child(found: Source, asked: dict[str, Any]) -> UntrustedTokenizer:
+    if asked["options"]["trust_remote_code"]:
+        raise TokenizerLoadError(
+            "trust_remote_code=True runs a stranger's code, and untrusted=True runs none: leave one out"
+        )
+    files = [file for file in found.folder.rglob("*") if file.is_file()]
+    weights = sum(file.stat().st_size for file in files if file.suffix == ".gguf")
+    limits = ChildLimits.for_bytes(
+        sum(file.stat().st_size for file in files if is_tokenizer_file(file.relative_to(found.folder).as_posix()))
+    )
+    absolute = str(Path(asked["path"]).absolute())  # this process may go elsewhere, the child does not go along
+    return UntrustedTokenizer(
+        Session(opened, {**asked, "path": absolute}, found.name, replace(limits, mapped_bytes=weights))
+    )
 
 
 def as_tokenizer(tokenizer: Any) -> Tokenizer:

@@ -171,6 +171,15 @@ def rendered(untrusted: bool) -> Callable[[Attempt], Any]:
     return act
 
 
+def untrusted(attempt: Attempt) -> None:
+    tokenizer = chatlab.load_tokenizer(attempt.folder, untrusted=True)
+    attempt.shown += tokenizer.decode(tokenizer.encode("Hi <s>")) + str(tokenizer.special_strs)
+    prompt = ChatTemplatePrompt(tokenizer)
+    prompt.add_requester_msg("Hi")
+    attempt.shown += prompt.create_prompt()
+    tokenizer.close()
+
+
 def compared(attempt: Attempt) -> Any:
     found = chatlab.compare_revisions(attempt.root / "clean" / "tok", attempt.folder)
     attempt.show(chatlab.RevisionView(found))
@@ -194,6 +203,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "load_tokenizer": attacked(lambda a: chatlab.load_tokenizer(a.folder)),
     **{f"load_tokenizer by {loader}": attacked(lambda a, loader=loader: chatlab.load_tokenizer(a.folder, loader=loader))
        for loader in ("transformers", "slow", "tokenizers", "sentencepiece")},
+    "load_tokenizer, untrusted": attacked(untrusted),
     "load_model": attacked(lambda a: chatlab.load_model(a.folder)),
     "ChatTemplatePrompt": attacked(rendered(False)),
     "ChatTemplatePrompt, untrusted": attacked(rendered(True)),

@@ -17,6 +17,7 @@ import pytest
 from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.child import call
+from chatlab.child import nursery as nurseries
 from chatlab.child.call import ChildLimits, in_child
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import RevisionError, TemplateError, TemplateLimitError, TokenizerLimitError, TokenizerLoadError
@@ -92,7 +93,7 @@ def children_of(pid: int) -> list[int]:
 
 def test_ctrl_c_ends_the_child_within_a_second():
     in_child(double, 1, "x", SMALL)
-    nursery = call._NURSERIES[0]._process.pid
+    nursery = nurseries._IDLE[-1]._process.pid
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):

@@ -46,9 +46,9 @@ MORE = {
 """Files that a folder of ours lacks."""
 
 
-def loaded(loader: str) -> Callable[[Path], Any]:
+def loaded(loader: str, *, untrusted: bool = False) -> Callable[[Path], Any]:
     def work(folder: Path) -> None:
-        tokenizer = load_tokenizer(folder, loader=loader)
+        tokenizer = load_tokenizer(folder, loader=loader, untrusted=untrusted)
         token_ids = tokenizer.encode("Hello, <s> w\u00f6rld")
         tokenizer.decode(token_ids)
         tokenizer.decode_batch([token_ids])
@@ -74,6 +74,7 @@ WAYS_IN: dict[str, Callable[[Path], Any]] = {
     "load_tokenizer": loaded("auto"),
     "load_tokenizer raw": loaded("tokenizers"),
     "load_tokenizer sentencepiece": loaded("sentencepiece"),
+    "load_tokenizer untrusted": loaded("auto", untrusted=True),
     "ChatTemplatePrompt": ChatTemplatePrompt,
     "prompt_for": lambda folder: prompt_for(str(folder)),
     "snapshot": lambda folder: str(snapshot(folder, cache=False)),

@@ -21,6 +21,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from chatlab.errors import ControlTokenError, EncodeError
 from chatlab.lexicon import lexicon_pattern
+from chatlab.prompts.control_tokens.child_reader import ChildReader, told_by
 from chatlab.prompts.control_tokens.reading import CONTROL_SPELLING, EncodedText, Reader
 from chatlab.prompts.control_tokens.slow_reader import SlowReader
 
@@ -142,9 +143,15 @@ def reader_of(tokenizer: Any) -> Reader:
     Raises:
         ControlTokenError: the tokenizer is of a kind that does not tell where its tokens come from.
     """
+    if hasattr(tokenizer, "in_child"):
+        return ChildReader(tokenizer, _told)
     inside = (getattr(tokenizer, name, None) for name in ("wrapped", "rust"))
     inner = next((i for i in inside if i is not None and _added_table(i) is not None), tokenizer)
     return _reader_of(inner, getattr(tokenizer, "name", None), _added_table(inner))
+
+
+def _told(tokenizer: Any, asked: list[Any]) -> Any:
+    return told_by(reader_of(tokenizer), *asked)
 
 
 def _added_table(tokenizer: Any) -> Hashable:

@@ -49,7 +49,7 @@ class ChatTemplatePrompt(MessagePrompt):
         chat_template: a template instead of the tokenizer's, or the name of one where it has several.
         tools: JSON schemas, or functions with type hints and a docstring.
         clock: the time that the template is told; None for the time it is.
-        untrusted: render in a child process under ``limits``.
+        untrusted: render in a child process under ``limits``; so it is over a tokenizer that was loaded so.
         limits: time, memory and output of an untrusted template.
         variables: what else the template asks for: ``documents``, or switches such as ``enable_thinking=False``,
             which are trusted.
@@ -75,7 +75,8 @@ class ChatTemplatePrompt(MessagePrompt):
         tokenizer = getattr(tokenizer, "wrapped", None) or tokenizer
         templates, self.special_tokens = _read(tokenizer)
         self._templates, self._given_template = templates, chat_template
-        self.clock, self.untrusted, self.limits = clock, untrusted, limits
+        self.clock, self.limits = clock, limits
+        self.untrusted = untrusted or bool(getattr(tokenizer, "untrusted", False))
         self.tools: list[dict[str, Any]] | None = None
         self.variables: dict[str, Any] = {}
         self.set_tools_and_variables(tools, variables)
