@@ -42,32 +42,13 @@ function createSettings(model) {
   };
 }
 
-/** What was refused in this view, and why. A question stands here while another one is being typed: none is lost. */
-function createRefusals(box) {
-  const element = make("div", { class: "cl-refusals", role: "alert" });
-  const add = (why, question) => {
-    const line = make("p", {}, (question ? "Not sent: " : "Not done: ") + why);
-    if (!box.value) box.value = question;
-    else if (question) {
-      line.append(make("q", {}, question), make("button", { type: "button", class: "cl-back", onclick: () => {
-        box.setRangeText(question + (box.value && "\n"), 0, 0, "end");
-        box.focus();
-        line.remove();
-      } }, "Put back"));
-    }
-    element.append(line);
-  };
-  const clear = () => { for (const line of [...element.children]) if (!line.querySelector("button")) line.remove(); };
-  return { element, add, clear };
-}
-
 function render({ model, el }) {
   const view = String(Math.random()); // the kernel speaks to all views at once
   const log = createLog(model, model.get("label"));
   const status = make("span", { class: "cl-status", role: "status" });
   const show = createSwitch(model, "show-" + Math.random());
   const settings = createSettings(model);
-  const box = make("textarea", { class: "cl-box", rows: 2, placeholder: "Enter sends, Shift+Enter breaks the line" });
+  const box = createBox(() => send());
   const button = (name, label, act) => {
     const element = make("button", { type: "button", class: "cl-" + name }, label);
     element.addEventListener("click", () => {
@@ -110,14 +91,6 @@ function render({ model, el }) {
     setOff(clearButton, log.messages.size === 0);
     status.textContent = statusOf(lastReply(), "streaming");
   };
-  const onBoxKey = (event) => {
-    // 229: the key belongs to an input method that is composing; Safari says so only this way.
-    if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return;
-    event.preventDefault();
-    // JupyterLab swallows line breaks inside a cell, so the box breaks its line itself.
-    if (event.shiftKey) box.setRangeText("\n", box.selectionStart, box.selectionEnd, "end");
-    else send();
-  };
   const onKey = (event) => {
     event.stopPropagation(); // letters typed here are no commands to the notebook
     if (event.key === "Escape" && !event.isComposing) stop();
@@ -128,7 +101,6 @@ function render({ model, el }) {
     draw();
   };
 
-  box.addEventListener("keydown", onBoxKey);
   el.addEventListener("keydown", onKey);
   model.on("msg:custom", onRefused);
   log.watch(draw);

@@ -306,8 +306,8 @@ function createLog(model, label) {
     if (content.kind === "delta") {
       const message = messages.get(content.id);
       if (!message || !message.addDelta(content)) ask();
-    } else if (content.kind === "full") setFull(await inflate(buffers[0]));
-    else if (content.kind === "all") setAll(await inflate(buffers[0]));
+    } else if (content.kind === "full") setFull(content.body ?? await inflate(buffers[0]));
+    else if (content.kind === "all") setAll(content.body ?? await inflate(buffers[0]));
     else return;
     changed();
   };

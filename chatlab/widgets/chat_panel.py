@@ -90,7 +90,7 @@ class ChatPanel(LiveLog):
     defaults = traitlets.Dict(DEFAULTS, read_only=True).tag(sync=True)
     """What the panel says in an emptied control."""
 
-    _esm = asset("log.js", "chat_panel.js")
+    _esm = asset("log.js", "ask.js", "chat_panel.js")
     _stand_in = "A chat panel stands here while the notebook runs; the transcript below is saved with it."
 
     def __init__(
