@@ -172,7 +172,7 @@ class Serving:
             ChatlabError: what ``stream`` raises.
         """
         ticket = self.admission.ask(key) if ticket is None else ticket
-        options = {"channels": channels, **stream_options}
+        options = {"channels": channels, **({} if seed is None else {"seed": seed}), **stream_options}
         try:
             # What is wrong with a prompt that is there is told before its turn comes.
             early = None if callable(prompt) else await self._build(prompt, params, options)
@@ -183,8 +183,8 @@ class Serving:
                     early.open_reply.withdraw()
                 raise
             request = early or await self._build(await _asked(prompt), params, options)
-            reply = await _in_thread(lambda: AsyncTextStream(self.engine, request, seed), _close)
-            answer = Answer(reply)
+            reply = await _in_thread(lambda: AsyncTextStream(self.engine, request, None), _close)
+            answer = self.answer_of(reply)
             self._answers.add(answer)
             try:
                 yield answer
@@ -193,6 +193,18 @@ class Serving:
                 await reply.aclose()
         finally:
             ticket.leave()
+
+    def settle(self, prompt: Prompt, params: SamplingParams | None = None, **stream_options: Any) -> Request:
+        """Settle what is read and how it goes on: the one place where a prompt becomes ids, whoever asked.
+
+        Raises:
+            ChatlabError: what :func:`chatlab.streaming.stream.stream` raises.
+        """
+        return build_request(prompt, self.engine, params, tokenizer=self.tokenizer, **stream_options)
+
+    def answer_of(self, reply: AsyncTextStream) -> Answer:
+        """The answer that a reply under way is told as."""
+        return Answer(reply)
 
     async def close(self, grace_s: float = 0.0) -> bool:
         """Take no more requests, give those that run so much time, end the rest; tell whether none had to be ended."""
@@ -205,8 +217,7 @@ class Serving:
 
     async def _build(self, prompt: Prompt, params: SamplingParams | None, options: Mapping[str, Any]) -> Request:
         """Encode in a thread, so that a long prompt holds up nobody else."""
-        given = dict(options, tokenizer=self.tokenizer)
-        request = await _in_thread(lambda: build_request(prompt, self.engine, params, **given), _withdraw)
+        request = await _in_thread(lambda: self.settle(prompt, params, **options), _withdraw)
         try:
             self._check(request)
         except BaseException:
