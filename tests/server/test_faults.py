@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,12 +12,16 @@ import pytest
 
 from chatlab import SamplingParams, load_tokenizer
 from chatlab.embedded import model_path
+from chatlab.errors import ChatBusy, RequestError
 from chatlab.prompts.messages import messages_of, prompt_of_messages
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.server.faults.fault import Fault
 from chatlab.server.faults.prompts import OTHER_TEMPLATE
+from chatlab.server.faults.serving import DishonestServing
+from chatlab.server.faults.shown import read_ids, shows_on
 from chatlab.server.faults.table import FAULTS
 from chatlab.server.faults.tokens import SLOT_LEN
+from chatlab.server.serving import Serving
 from chatlab.streaming.asked_prompt import ids_of_prompt
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine
@@ -75,8 +80,7 @@ def read(fault: Fault | None, tokenizer: Any, prompt: ChatTemplatePrompt) -> tup
     if fault is None:
         return tuple(ids_of_prompt(prompt, tokenizer, warn=False))
     before = prompt.to_dict()
-    changed = fault.tokenizer(tokenizer)
-    ids = fault.ids(tuple(ids_of_prompt(fault.asked(prompt), changed, warn=False, **fault.options({}))), changed)
+    ids = read_ids(fault, prompt, tokenizer)
     assert prompt.to_dict() == before, "the prompt that was given stays as it is"
     return ids
 
@@ -276,6 +280,91 @@ def test_a_trimmed_reply_is_stripped_and_nothing_else(reply: str) -> None:
 
 def test_a_cache_that_was_lost_is_told_as_lost() -> None:
     assert FAULTS["cache-lost"].kept_len(17) == 0
+
+
+def answered(serving: Serving, prompt: Any, **options: Any) -> tuple[Any, list[Any]]:
+    """An answer that has ended, and its deltas."""
+
+    async def play() -> tuple[Any, list[Any]]:
+        async with serving.answer(prompt, **options) as answer:
+            return answer, [delta async for delta in answer]
+
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize("name", [*CASES, "truncated-left", "other-pre-tokenizer"])
+def test_a_dishonest_server_reads_and_tells_what_its_fault_says(tokenizer: Any, name: str) -> None:
+    """What it tells of its reading is what its engine read, and the reply goes into the prompt that was given."""
+    fault, messages = FAULTS[name], {"truncated-left": LONG, "other-pre-tokenizer": DIGITS}
+    case = CASES.get(name)
+    tools = case.tools if case else None
+    engine = ScriptedEngine("Yes.", tokenizer)
+    prompt = prompt_of(tokenizer, case.messages if case else messages[name], tools)
+    expected = read_ids(fault, prompt, tokenizer)
+    answer, _ = answered(DishonestServing(engine, fault=fault), prompt)
+    assert answer.prompt_ids == tuple(engine.prompts[0]) == expected != read(None, tokenizer, prompt)
+    assert prompt.get_responder_last_msg() == "Yes."
+
+
+def test_a_dishonest_server_reads_messages_and_texts_alike_and_leaves_ids_alone(tokenizer: Any) -> None:
+    engine = ScriptedEngine("Yes.", tokenizer)
+    serving = DishonestServing(engine, fault=FAULTS["double-bos"])
+    (bos,) = tokenizer.encode(BOS)
+    for prompt in (PLAIN, BOS + "Who?", [bos, 5]):
+        answered(serving, prompt)
+    assert [ids[:2] for ids in engine.prompts] == [[bos, bos], [bos, bos], [bos, 5]]
+
+
+def test_two_requests_of_one_prompt_still_are_one_too_many(tokenizer: Any) -> None:
+    serving = DishonestServing(ScriptedEngine("Yes.", tokenizer), fault=FAULTS["double-bos"])
+    prompt = prompt_of(tokenizer, PLAIN)
+    request = serving.settle(prompt)
+    with pytest.raises(ChatBusy):
+        serving.settle(prompt)
+    request.open_reply.withdraw()
+    serving.settle(prompt).open_reply.withdraw()
+
+
+def test_a_reply_is_told_trimmed_in_every_form(tokenizer: Any) -> None:
+    serving = DishonestServing(ScriptedEngine(" \n Yes. ", tokenizer), fault=FAULTS["replies-trimmed"])
+    answer, deltas = answered(serving, PLAIN)
+    assert answer.text == answer.message()["content"] == "".join(delta.text for delta in deltas) == "Yes."
+    assert tokenizer.decode(answer.token_ids) == " \n Yes. "
+
+
+def test_sampling_is_ignored_however_it_is_asked_for(tokenizer: Any) -> None:
+    serving = DishonestServing(ScriptedEngine("Yes.", tokenizer), fault=FAULTS["sampling-ignored"])
+    answer, _ = answered(serving, PLAIN, params=SamplingParams(temperature=0), seed=3)
+    assert (answer.params.temperature, answer.params.seed) == (1.0, None)
+
+
+def test_what_was_kept_is_told_as_nothing(tokenizer: Any) -> None:
+    serving = DishonestServing(ScriptedEngine("Yes.", tokenizer), fault=FAULTS["cache-lost"])
+    answer, _ = answered(serving, PLAIN)
+    answer._reply.events.prefix = PrefixTold(kept_len=7, lost_len=2)
+    assert answer.prefix == PrefixTold(kept_len=0, lost_len=2)
+    answer._reply.events.prefix = None
+    assert answer.prefix is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixTold:
+    """As an engine tells it."""
+
+    kept_len: int
+    lost_len: int
+
+
+def test_a_fault_that_cannot_show_is_refused(tokenizer: Any) -> None:
+    """The embedded model's template knows no tools, and opens a reply whether it is asked to or not."""
+    embedded = load_tokenizer(model_path())
+    hidden = {name for name, fault in FAULTS.items() if not shows_on(fault, embedded)}
+    assert hidden == {
+        "no-generation-prompt", "thinking-default", "tools-dropped", "tools-rewritten", "arguments-reserialised",
+    }  # fmt: skip
+    assert all(shows_on(fault, tokenizer) for fault in FAULTS.values())
+    with pytest.raises(RequestError, match="tools-dropped changes nothing"):
+        DishonestServing(ScriptedEngine("x", embedded), fault=FAULTS["tools-dropped"])
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
