@@ -1,0 +1,75 @@
+"""The app of ``chatlab serve``: every face of one serving, how full it is, and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import asdict
+
+from fastapi import APIRouter, FastAPI
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chatlab.errors import ServerError
+from chatlab.server.limits import LOOPBACK_HOSTS, check_host
+from chatlab.server.refusal import refusal_of
+from chatlab.server.serving import Serving
+
+
+class OnlyHosts:
+    """Answers to some host names alone, before anything of a request is read: DNS rebinding ends here."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] | None) -> None:
+        self._app, self._allowed_hosts = app, allowed_hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on what came to one of them."""
+        if scope["type"] in ("http", "websocket"):
+            try:
+                check_host(Headers(scope=scope), self._allowed_hosts)
+            except ServerError as error:
+                await refused(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def create_app(
+    serving: Serving, *faces: APIRouter, name: str, allowed_hosts: Collection[str] | None = LOOPBACK_HOSTS
+) -> FastAPI:
+    """Join the faces of one serving.
+
+    Args:
+        serving: whose load ``/health`` tells.
+        faces: routes: ChatStream's, OpenAI's, the page.
+        name: of the model.
+        allowed_hosts: names that a request may be sent to; ``None`` allows every one.
+    """
+    app = FastAPI(title=f"chatlab: {name}", docs_url=None, redoc_url=None)
+    for face in (*faces, health_routes(serving, name)):
+        app.include_router(face)
+    app.add_middleware(OnlyHosts, allowed_hosts=allowed_hosts)
+
+    @app.exception_handler(ServerError)
+    async def refuse(_: Request, error: ServerError) -> Response:
+        return refused(error)
+
+    return app
+
+
+def health_routes(serving: Serving, name: str) -> APIRouter:
+    """``/health``: how full the server is, from counts alone, so that a busy engine delays nobody who asks."""
+    router = APIRouter()
+
+    @router.get("/health")
+    async def health() -> dict[str, object]:
+        return {"status": "ok", "model": name, **asdict(serving.admission.load())}
+
+    return router
+
+
+def refused(error: ServerError) -> Response:
+    """An error as a response."""
+    told = refusal_of(error)
+    body = {"error": {"code": told.code, "message": told.message, "field": told.field}}
+    return JSONResponse(body, status_code=told.status, headers=dict(told.headers))

@@ -1,0 +1,181 @@
+"""A server as its user runs it: it says where, answers this machine alone, and ends well at Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from chatlab.errors import RequestError, ServerError
+from chatlab.server.admission import Admission
+from chatlab.server.app import create_app
+from chatlab.server.running import run
+from chatlab.server.serving import Serving
+from chatlab.testing import ScriptedEngine
+from tests.conftest import ROOT
+
+PROGRAM = """
+import sys
+from fastapi import APIRouter
+from starlette.responses import StreamingResponse
+from chatlab.server.app import create_app
+from chatlab.server.running import run
+from chatlab.server.serving import Serving
+from chatlab.server.delivery import Delivery
+from chatlab.errors import ServerError
+from chatlab.testing import ScriptedEngine
+serving = Serving(ScriptedEngine("x" * int(sys.argv[1]), delay=0.01))
+router = APIRouter()
+@router.get("/talk")
+async def talk():
+    async def said():
+        try:
+            async with serving.answer([1], max_new_tokens=10_000, context_len=20_000) as answer:
+                async for delta in answer:
+                    yield delta.text.encode()
+            yield b"!end"
+        except ServerError as error:
+            yield f"!{error.code}".encode()
+    return Delivery(said())
+run(create_app(serving, router, name="x"), serving, port=0, grace_s=float(sys.argv[2]), on_ready=lambda url: print(url, flush=True))
+print("down", flush=True)
+"""
+
+
+class Running:
+    """The program above, in a process of its own."""
+
+    def __init__(self, token_len: int, grace_s: float) -> None:
+        command = [sys.executable, "-c", PROGRAM, str(token_len), str(grace_s)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        )
+        assert self.process.stdout
+        self.url = self.process.stdout.readline().strip()
+
+    def get(self, path: str, timeout: float = 10) -> Any:
+        return urllib.request.urlopen(self.url + path, timeout=timeout)
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def ended(self, timeout: float) -> tuple[int, str, str]:
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out, err
+
+
+@pytest.fixture
+def running() -> Iterator[Any]:
+    made: list[Running] = []
+
+    def start(token_len: int, grace_s: float) -> Running:
+        made.append(Running(token_len, grace_s))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.communicate()
+
+
+def status(one: Running, path: str) -> int:
+    try:
+        with one.get(path) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_an_answer_that_fits_the_grace_is_whole_and_new_requests_are_refused(running: Any) -> None:
+    one = running(80, 10)
+    assert one.url.startswith("http://127.0.0.1:")
+    with one.get("health") as health:
+        assert json.load(health)["running"] == 0
+    with one.get("talk") as answer:
+        first = answer.read(1)
+        one.interrupt()
+        deadline = time.monotonic() + 5
+        told = b""
+        while b"shutdown" not in told and time.monotonic() < deadline:
+            with one.get("talk") as late:
+                told = late.read()
+        assert told == b"!shutdown"
+        assert first + answer.read() == b"x" * 80 + b"!end"
+    assert one.ended(5)[:2] == (0, "down\n")
+
+
+def test_an_answer_that_takes_longer_is_told_that_the_server_ends(running: Any) -> None:
+    one = running(9_000, 0.2)
+    with one.get("talk") as answer:
+        answer.read(1)
+        one.interrupt()
+        assert answer.read().endswith(b"!shutdown")
+    code, out, err = one.ended(5)
+    assert (code, out, err) == (0, "down\n", "")
+
+
+def test_a_second_interrupt_ends_at_once(running: Any) -> None:
+    one = running(9_000, 60)
+    with one.get("talk") as answer:
+        answer.read(1)
+        began = time.monotonic()
+        one.interrupt()
+        time.sleep(0.3)
+        one.interrupt()
+        assert answer.read().endswith(b"!shutdown")
+    code, out, _ = one.ended(5)
+    assert (code, out) == (0, "down\n")
+    assert time.monotonic() - began < 5
+
+
+def served() -> tuple[Any, Serving]:
+    serving = Serving(ScriptedEngine("x"), admission=Admission(1, 0))
+    return create_app(serving, name="x"), serving
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_a_host_that_others_can_reach_is_refused(host: str) -> None:
+    with pytest.raises(RequestError, match="this machine alone"):
+        run(*served(), host=host, port=0)
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServerError, match=f"port {port} of 127.0.0.1 cannot be used .*--port"):
+            run(*served(), port=port)
+
+
+def test_health_is_told_while_an_answer_runs(running: Any) -> None:
+    """Health is asked while an answer runs, and by several at once."""
+    one = running(300, 1)
+    times: list[float] = []
+
+    def ask() -> None:
+        for _ in range(10):
+            began = time.monotonic()
+            assert status(one, "health") == 200
+            times.append(time.monotonic() - began)
+
+    with one.get("talk") as answer:
+        answer.read(1)
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(times) == 30
+    assert max(times) < 2
