@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from chatlab.errors import EngineError
 
@@ -44,12 +45,79 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         grown[..., :used, :] = buffer[..., :used, :]
         return grown
 
+    def begin_with(self, other: GrowingLayer, length: int) -> None:
+        """Hold the first ``length`` of another layer's tokens, shared until this one grows, which copies them."""
+        self.dtype, self.device, self.is_initialized, self._len = other.dtype, other.device, True, length
+        self._keys = self.keys = other.keys[..., :length, :]
+        self._values = self.values = other.values[..., :length, :]
+
+    def hold(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Hold the same numbers in these tensors."""
+        self._keys, self._values = keys, values
+        self.keys, self.values = keys, values
+
 
 def growing_cache(config: Any) -> DynamicCache:
     """The cache that transformers would build for a model, with its plain layers growing in place."""
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def why_not_cut(model: Any) -> str | None:
+    """Why the cache of a model's request is of no use to a prompt that begins alike; ``None`` where it is.
+
+    Keys and values of each token can be cut back to any prefix, those of a window while it is not full. A recurrent
+    state cannot, nor can what is quantised. Whether nothing else remembers is measured.
+    """
+    kinds = {type(layer) for layer in growing_cache(model.config).layers} - {GrowingLayer, DynamicSlidingWindowLayer}
+    if kinds:
+        return f"its cache holds {', '.join(sorted(kind.__name__ for kind in kinds))}, which cannot be cut back"
+    if is_recurrent(model):
+        return "it is recurrent, and its state cannot be cut back"
+    return (
+        None if _goes_on(model, cache_parameter(model)) else "what it says after a prefix depends on what came after it"
+    )
+
+
+def begun_with(cache: DynamicCache, length: int, config: Any) -> DynamicCache:
+    """A new cache that has read the first ``length`` tokens of another one, which may never grow again."""
+    begun = growing_cache(config)
+    for layer, other in zip(begun.layers, cache.layers, strict=True):
+        if not other.is_initialized:  # of layers that share the keys of another one
+            continue
+        if isinstance(layer, GrowingLayer):
+            layer.begin_with(other, length)
+        else:
+            layer.lazy_initialization(other.keys, other.values)
+            held = other.keys.shape[-2] if length == other.cumulative_length else length
+            layer.keys, layer.values = other.keys[..., :held, :], other.values[..., :held, :]
+            layer.cumulative_length = length
+    return begun
+
+
+def is_whole_only(cache: DynamicCache) -> bool:
+    """Whether tokens fell out of a window, so that the cache cannot be cut back any more."""
+    return any(layer.is_sliding and layer.cumulative_length >= layer.sliding_window for layer in cache.layers)
+
+
+def compact(cache: DynamicCache) -> int:
+    """Give back the room that nothing stands in, where it is much; tell the bytes that the cache holds."""
+    held = 0
+    for layer in cache.layers:
+        if layer.is_initialized:
+            keys, values = (_compacted(tensor) for tensor in (layer.keys, layer.values))
+            if isinstance(layer, GrowingLayer):
+                layer.hold(keys, values)
+            else:
+                layer.keys, layer.values = keys, values
+            held += sum(tensor.untyped_storage().nbytes() for tensor in (keys, values))
+    return held
+
+
+def _compacted(tensor: torch.Tensor) -> torch.Tensor:
+    much = 1.25 * tensor.nbytes < tensor.untyped_storage().nbytes()
+    return tensor.clone(memory_format=torch.contiguous_format) if much else tensor
 
 
 def cache_parameter(model: Any) -> str:
@@ -87,15 +155,29 @@ def is_recurrent(model: Any) -> bool:
 @torch.inference_mode()
 def _remembers(model: Any, name: str) -> bool:
     """Whether a prompt goes on as if no other had been read between."""
-
-    def read(token_ids: list[int], cache: DynamicCache) -> torch.Tensor:
-        inputs = {"input_ids": torch.tensor([token_ids], device=model.device), name: cache}
-        logits: torch.Tensor = model(**inputs, use_cache=True, return_dict=True).logits[0, -1].float()
-        return logits
-
+    read = partial(_logits, model, name)
     whole = read([1, 2, 3, 4, 5], growing_cache(model.config))
     cache = growing_cache(model.config)
     read([1, 2, 3, 4], cache)
     read([3, 1, 2], growing_cache(model.config))
-    after = read([5], cache)
-    return torch.allclose(after, whole, rtol=1e-2, atol=1e-2 * float(whole.abs().max()))
+    return _alike(read([5], cache), whole)
+
+
+@torch.inference_mode()
+def _goes_on(model: Any, name: str) -> bool:
+    """Whether a prompt may go on from the beginning of what was read for another one."""
+    read = partial(_logits, model, name)
+    whole = read([1, 2, 3, 4, 5], growing_cache(model.config))
+    other = growing_cache(model.config)
+    read([1, 2, 3, 5, 5, 5], other)
+    return _alike(read([4, 5], begun_with(other, 3, model.config)), whole)
+
+
+def _logits(model: Any, name: str, token_ids: list[int], cache: DynamicCache) -> torch.Tensor:
+    inputs = {"input_ids": torch.tensor([token_ids], device=model.device), name: cache}
+    logits: torch.Tensor = model(**inputs, use_cache=True, return_dict=True).logits[0, -1].float()
+    return logits
+
+
+def _alike(logits: torch.Tensor, others: torch.Tensor) -> bool:
+    return torch.allclose(logits, others, rtol=1e-2, atol=1e-2 * float(others.abs().max()))

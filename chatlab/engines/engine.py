@@ -61,6 +61,16 @@ class EndEvent:
 Event = TokenEvent | TextEvent | EndEvent
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrefixUse:
+    """How much of a prompt was not read again, because an earlier request had read it."""
+
+    kept_len: int
+    """Ids at the prompt's beginning whose keys and values were there already."""
+    lost_len: int
+    """Ids of the request they are of that the prompt does not go on with: 0 where it begins with all of them."""
+
+
 class Emitter:
     """The engine's hand on a request: it stamps and delivers the events, and sees whether to go on.
 
@@ -72,6 +82,7 @@ class Emitter:
         """Begin the clock; ``wake`` is called when a consumer cancels, for engines that wait on something."""
         self.cancelled = False
         self.token_len = 0
+        self.prefix: PrefixUse | None = None
         self._wake = wake
         self._queue: SimpleQueue[Event] = SimpleQueue()
         self._sink: Callable[[Event], object] = self._queue.put
@@ -156,6 +167,11 @@ class TokenStream:
         """The seed that was used, also when none was given; ``None`` where none could repeat the reply."""
         self.end: EndEvent | None = None
         """The last event, once it was read."""
+
+    @property
+    def prefix(self) -> PrefixUse | None:
+        """How much of the prompt was read before, from the first event on; ``None`` where the engine does not tell."""
+        return self._emitter.prefix
 
     def __iter__(self) -> Iterator[Event]:
         return self

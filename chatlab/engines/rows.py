@@ -36,28 +36,26 @@ def _attend_by_row(
         )
         for row, (keys, values) in enumerate(key)
     ]
-    return torch.cat(outputs).transpose(1, 2).contiguous(), None
+    idle = outputs[0].new_zeros(len(query) - len(outputs), *outputs[0].shape[1:])
+    return torch.cat([*outputs, idle]).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(_ATTENTION, _attend_by_row)
 
 
 class _RowCaches:
-    """The caches of all rows behind the face of one: it hands attention a list of (keys, values), one a row."""
+    """The caches of the busy rows behind the face of one: it hands attention a list of (keys, values), one a row."""
 
     is_compileable = False
 
-    def __init__(self, caches: Sequence[DynamicCache | None]) -> None:
+    def __init__(self, caches: Sequence[DynamicCache]) -> None:
         self._caches = caches
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: Any, **__: Any
     ) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], None]:
-        rows = []
-        for row, cache in enumerate(self._caches):
-            own = keys[row : row + 1], values[row : row + 1]
-            rows.append(own if cache is None else cache.update(*own, layer))
-        return rows, None
+        own = ((keys[row : row + 1], values[row : row + 1]) for row in range(len(self._caches)))
+        return [cache.update(*new, layer) for new, cache in zip(own, self._caches, strict=True)], None
 
     def get_seq_length(self, layer: int = 0) -> int:
         return 0
@@ -67,15 +65,16 @@ class _RowCaches:
 
 
 class RowDecoder:
-    """Reads one token for each of up to ``row_len`` requests in one forward pass of always ``row_len`` rows."""
+    """Reads one token for each of up to ``row_len`` requests in one forward pass, of always ``row_len`` rows if ``fixed``."""
 
-    def __init__(self, model: Any, row_len: int) -> None:
+    def __init__(self, model: Any, row_len: int, *, fixed: bool = True) -> None:
         """Take a model and measure whether its rows are independent.
 
         Raises:
             EngineError: the model cannot be run row by row, or gives other logits that way.
         """
         self.row_len = row_len
+        self.fixed = fixed
         self._model = model
         self.exact = self._measure()
         """Whether a row's logits are the same bits in every place and beside every neighbour."""
@@ -83,12 +82,12 @@ class RowDecoder:
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], positions: Sequence[int], caches: Sequence[DynamicCache]) -> torch.Tensor:
         """Logits (requests, vocabulary), float32, after each request's next token; their caches grow by it."""
-        idle = self.row_len - len(token_ids)
+        idle = self.row_len - len(token_ids) if self.fixed else 0
         device = self._model.device
         inputs = {
             "input_ids": torch.tensor([*token_ids, *[0] * idle], device=device)[:, None],
             "position_ids": torch.tensor([*positions, *[0] * idle], device=device)[:, None],
-            "past_key_values": _RowCaches([*caches, *[None] * idle]),
+            "past_key_values": _RowCaches(caches),
         }
         config = self._model.config.get_text_config()
         with lock_of(self._model):
@@ -116,7 +115,7 @@ class RowDecoder:
             raise EngineError(
                 f"{type(self._model).__name__} gives other logits in rows than alone: build the engine without decode_rows"
             )
-        return all(torch.equal(row, rows[0]) for row in rows)
+        return self.fixed and all(torch.equal(row, rows[0]) for row in rows)
 
     @torch.inference_mode()
     def _cache(self, token_id: int) -> DynamicCache:

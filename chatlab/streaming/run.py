@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from chatlab.engines.engine import EndEvent, Engine, Event, TokenStream
+from chatlab.engines.engine import EndEvent, Engine, Event, PrefixUse, TokenStream
 from chatlab.errors import EngineError
 from chatlab.streaming.channels import Passage
 from chatlab.streaming.reply import Reply
@@ -63,6 +63,11 @@ class Run:
     def rest(self) -> str:
         """What the model wrote behind the stop string, as far as it came with it."""
         return self._reply.rest
+
+    @property
+    def prefix(self) -> PrefixUse | None:
+        """How much of the prompt was read before, from the first delta on; ``None`` where the engine does not tell."""
+        return self.events.prefix
 
     @property
     def passages(self) -> tuple[Passage, ...]:

@@ -109,3 +109,20 @@ def test_rows_that_are_not_exact_are_said_to_be(monkeypatch) -> None:
 
     monkeypatch.setattr(rows.RowDecoder, "step", uneven)
     assert not LocalEngine(tiny_llama(64), decode_rows=4).exact
+
+
+def test_as_many_rows_as_requests_say_what_each_says_alone(model) -> None:
+    """One that is alone takes no row: the passes are as wide as requests that run."""
+    asked, params = prompts(12, 512, 40), SamplingParams(max_new_tokens=10)
+    widths = []
+    hook = model.lm_head.register_forward_pre_hook(lambda _, inputs: widths.append(len(inputs[0])))
+    with LocalEngine(model, eos_ids=()) as single, LocalEngine(model, eos_ids=(), decode_rows="auto") as engine:
+        assert not engine.exact
+        expected = [ids_of(single.submit(prompt, params, seed=seed)) for seed, prompt in enumerate(asked)]
+        widths.clear()
+        assert ids_of(engine.submit(asked[0], params, seed=0)) == expected[0]
+        assert set(widths) == {1}
+        runs = [engine.submit(prompt, params, seed=seed) for seed, prompt in enumerate(asked)]
+        assert [ids_of(run) for run in runs] == expected
+        assert max(widths) == 8
+    hook.remove()
