@@ -17,10 +17,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AbstractChatPrompt": "prompts.base",
+    "BatchEngine": "engines.batch",
     "ChatPanel": "widgets.chat_panel",
     "ChatPromptMetaLlamaLlama2Chat": "prompts.formats.llama2",
     "ChatTemplatePrompt": "prompts.templates.chat_template",
     "ChatlabError": "errors",
+    "Dialogue": "prompts.dialogue",
     "DriftExplorer": "widgets.drift_explorer",
     "EchoView": "widgets.echo_view",
     "LocalEngine": "engines.local",
@@ -33,15 +35,19 @@ _HOME = {
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
     "astream": "streaming.stream",
+    "bisect_revisions": "history.bisection",
     "check": "locks.check",
     "compare_revisions": "revisions.compare",
     "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
     "lock": "locks.lock",
     "measure_drift": "echo.experiment",
-    "prompt_for": "prompts.formats.registry",
+    "prompt_class": "prompts.formats.registry",
+    "prompt_for": "prompts.templates.choice",
+    "read_dialogues": "prompts.dialogue",
     "snapshot": "snapshots.snapshot",
     "stream": "streaming.stream",
+    "stream_many": "streaming.many",
     "trace_echo": "echo.trace",
 }
 """Every public name and where it stands: the one list; the types below are held equal to it by a test."""
@@ -53,21 +59,27 @@ if TYPE_CHECKING:
     from chatlab.buffering.tokflow import TokFlow as TokFlow
     from chatlab.echo.experiment import measure_drift as measure_drift
     from chatlab.echo.trace import trace_echo as trace_echo
+    from chatlab.engines.batch import BatchEngine as BatchEngine
     from chatlab.engines.load import load_model as load_model
     from chatlab.engines.local import LocalEngine as LocalEngine
     from chatlab.engines.remote import RemoteEngine as RemoteEngine
     from chatlab.engines.sampling import SamplingParams as SamplingParams
     from chatlab.errors import ChatlabError as ChatlabError
+    from chatlab.history.bisection import bisect_revisions as bisect_revisions
     from chatlab.locks.check import check as check
     from chatlab.locks.lock import lock as lock
     from chatlab.prompts.base import AbstractChatPrompt as AbstractChatPrompt
     from chatlab.prompts.base import RoleType as RoleType
+    from chatlab.prompts.dialogue import Dialogue as Dialogue
+    from chatlab.prompts.dialogue import read_dialogues as read_dialogues
     from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat as ChatPromptMetaLlamaLlama2Chat
-    from chatlab.prompts.formats.registry import prompt_for as prompt_for
+    from chatlab.prompts.formats.registry import prompt_class as prompt_class
     from chatlab.prompts.templates.chat_template import ChatTemplatePrompt as ChatTemplatePrompt
+    from chatlab.prompts.templates.choice import prompt_for as prompt_for
     from chatlab.revisions.compare import compare_revisions as compare_revisions
     from chatlab.snapshots.snapshot import snapshot as snapshot
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
+    from chatlab.streaming.many import stream_many as stream_many
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer

@@ -55,7 +55,7 @@ def _local(
     from chatlab.engines.load import load_model
     from chatlab.engines.local import LocalEngine
     from chatlab.prompts.formats.llama2 import ChatPromptMetaLlamaLlama2Chat
-    from chatlab.prompts.formats.registry import prompt_for
+    from chatlab.prompts.templates.choice import prompt_for
     from chatlab.tokenizers.load import load_tokenizer
 
     source = model or str(model_path())
@@ -74,7 +74,7 @@ def _local(
 def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, AbstractChatPrompt]:
     from chatlab.engines.remote import RemoteEngine
     from chatlab.errors import EngineError
-    from chatlab.prompts.formats.registry import prompt_for
+    from chatlab.prompts.templates.choice import prompt_for
     from chatlab.tokenizers.load import load_tokenizer
 
     if model is None:
@@ -90,7 +90,7 @@ def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, Ab
 def _prompt(name: str) -> AbstractChatPrompt:
     """Return a prompt of a format's name, or of the user's own class."""
     from chatlab.cli.own_code import imported
-    from chatlab.echo.experiment import prompt_class_of
     from chatlab.prompts.dialogue import new_prompt
+    from chatlab.prompts.filling import prompt_class_of
 
     return new_prompt(prompt_class_of(imported(name) if ":" in name else name))

@@ -253,7 +253,7 @@ def _prepared(out: Path | None) -> Path | None:
 def _prompt_class(name: str) -> Callable[[], AbstractChatPrompt]:
     """Return the prompt class of a format's name, or the user's own."""
     from chatlab.cli.own_code import imported
-    from chatlab.echo.experiment import prompt_class_of
+    from chatlab.prompts.filling import prompt_class_of
 
     return prompt_class_of(imported(name) if ":" in name else name)
 

@@ -27,9 +27,9 @@ from chatlab.errors import (
 )
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
-from chatlab.prompts.base import AbstractChatPrompt, custom_skip_echo_len, prompt_text
+from chatlab.prompts.base import custom_skip_echo_len, prompt_text
 from chatlab.prompts.dialogue import Dialogue, is_dataset, new_prompt, prompts_of, read_dialogues
-from chatlab.prompts.formats.registry import prompt_class as prompt_class_named
+from chatlab.prompts.filling import AnyPromptClass, PromptClass, prompt_class_of
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
 
@@ -42,9 +42,6 @@ BATCH_LEN = 256
 MODEL_BATCH_LEN = 16
 """The same where a model answers: that takes longer than all else, and a user waits for every sign of it."""
 
-PromptClass = Callable[[], AbstractChatPrompt]
-AnyPromptClass = PromptClass | AbstractChatPrompt | str
-"""A prompt class, the name of a format, or a prompt without messages, which stands for prompts like it."""
 AnyDialogues = Iterable[Dialogue | Mapping[str, Any]] | Dialogue | str | Path
 """Dialogues or their plain data, one of them, or the path of a file that ``read_dialogues`` reads."""
 Replies = Literal["dataset"] | Replier | Callable[[Dialogue], Replier | None]
@@ -159,27 +156,6 @@ def _readable(dialogues: Any, on_bad: Callable[[ChatlabError], None] | None) -> 
     if not isinstance(dialogues, Iterable):
         raise DialogueError(f"dialogues are a list of Dialogue or the path of a file, not {type(dialogues).__name__}")
     return dialogues
-
-
-def prompt_class_of(given: AnyPromptClass) -> PromptClass:
-    """Return what makes the prompts: of a class, of a format's name, or of a prompt without messages.
-
-    Raises:
-        PromptError: no format has that name, or the prompt has messages already.
-
-    >>> prompt_class_of("llama2").__name__
-    'ChatPromptMetaLlamaLlama2Chat'
-    """
-    if isinstance(given, str):
-        return prompt_class_named(given)
-    if not isinstance(given, AbstractChatPrompt):
-        return given
-    if given.get_history():
-        raise PromptError(
-            f"a prompt class is needed, not a prompt with {len(given.get_history())} messages: give "
-            f"{type(given).__name__} itself, or a prompt without messages"
-        )
-    return given.copy
 
 
 def versions_text(versions: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from chatlab.errors import DialogueError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt
-from chatlab.prompts.filling import add_message, offer, said_beside_text, text_of
+from chatlab.prompts.filling import AnyPromptClass, add_message, offer, said_beside_text, text_of
 from chatlab.prompts.filling import new_prompt as new_prompt
 from chatlab.prompts.records import is_dataset as is_dataset
 from chatlab.prompts.records import records_of
@@ -266,9 +266,7 @@ def read_dialogues(
                 on_bad(located)
 
 
-def prompts_of(
-    dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt]
-) -> Iterator[tuple[int, AbstractChatPrompt]]:
+def prompts_of(dialogue: Dialogue, prompt_class: AnyPromptClass) -> Iterator[tuple[int, AbstractChatPrompt]]:
     """For each call of the model, its number from 1 and a prompt that ends where its reply begins.
 
     A plain dialogue has a call a turn. Each prompt is its own: it stays as it is while the next ones are made. A
@@ -298,7 +296,7 @@ def prompts_of(
         yield number + 1, _opened(dialogue, prompt)
 
 
-def fill_prompt(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt]) -> AbstractChatPrompt:
+def fill_prompt(dialogue: Dialogue, prompt_class: AnyPromptClass) -> AbstractChatPrompt:
     """A prompt that holds the whole dialogue; where the last word is not the model's, its reply is opened.
 
     Raises:

@@ -20,17 +20,17 @@ from chatlab.errors import (
 )
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
-from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.readers import reader_of
 from chatlab.prompts.control_tokens.reading import Reader
 from chatlab.prompts.dialogue import Dialogue, prompts_of, read_dialogues
+from chatlab.prompts.filling import AnyPromptClass, prompt_class_of
 from chatlab.prompts.flaws import Flaw, FlawKind, Rendered, flaws_of, relative_flaws, rendered
 from chatlab.prompts.prompt_difference import PromptDifference, TemplateComparison
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 
 
 def compare_with_template(
-    prompt_class: Callable[[], AbstractChatPrompt],
+    prompt_class: AnyPromptClass,
     tokenizer: Any,
     dialogues: Iterable[Dialogue | Mapping[str, Any]] | Dialogue | str | Path,
     *,
@@ -61,6 +61,7 @@ def compare_with_template(
         TemplateSyntaxError: the template is not Jinja.
         PromptError: the class is no prompt class.
     """
+    prompt_class = prompt_class_of(prompt_class)
     reader = reader_of(tokenizer)
     theirs = ChatTemplatePrompt(tokenizer if template is None else template, clock=clock, untrusted=untrusted)
     prompts, same_text, same_ids, kept = 0, 0, 0, list[PromptDifference]()
@@ -103,7 +104,7 @@ def _name_of(tokenizer: Any) -> str:
 
 
 def _compare(
-    prompt_class: Callable[[], AbstractChatPrompt],
+    prompt_class: AnyPromptClass,
     template: ChatTemplatePrompt,
     reader: Reader,
     tokenizer: Any,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 from chatlab.errors import DialogueError
-from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.encode import encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn
 from chatlab.prompts.dialogue import fill_prompt as fill_prompt
+from chatlab.prompts.filling import AnyPromptClass
 
 
 def edit_turn(
@@ -54,9 +53,7 @@ def branch(dialogue: Dialogue, turn_number: int, *, user: str | None = None) -> 
     return dialogue.replace(id=f"{dialogue.id}/{turn_number}", turns=(*dialogue.turns[: turn_number - 1], open_turn))
 
 
-def truncate(
-    dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt], tokenizer: Any, *, max_tokens: int
-) -> Dialogue:
+def truncate(dialogue: Dialogue, prompt_class: AnyPromptClass, tokenizer: Any, *, max_tokens: int) -> Dialogue:
     """The newest whole turns whose prompt is at most ``max_tokens`` tokens long; the system text stays.
 
     A turn begins with a user's message and holds all that follows until the next, tool calls and results too.
@@ -85,7 +82,7 @@ def truncate(
     return without(low)
 
 
-def count_tokens(dialogue: Dialogue, prompt_class: Callable[[], AbstractChatPrompt], tokenizer: Any) -> int:
+def count_tokens(dialogue: Dialogue, prompt_class: AnyPromptClass, tokenizer: Any) -> int:
     """How many tokens the prompt of the whole dialogue has; a last turn without an answer opens its reply."""
     return len(encode_prompt(tokenizer, fill_prompt(dialogue, prompt_class), warn=False).token_ids)
 

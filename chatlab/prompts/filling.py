@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from chatlab.errors import MessageTypeError, NoPlaceError, PromptError, RoleOrderError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.formats.registry import prompt_class as prompt_class_named
 from chatlab.prompts.plain_data import plain_data
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function", "ipython", "environment")
@@ -16,16 +17,43 @@ CHILD = "child_message"
 """The field of a user message that holds a context of its own, for the formats that know one."""
 
 
-def new_prompt(prompt_class: Callable[[], AbstractChatPrompt]) -> AbstractChatPrompt:
+PromptClass = Callable[[], AbstractChatPrompt]
+AnyPromptClass = PromptClass | AbstractChatPrompt | str
+"""A prompt class, the name of a format, or a prompt without messages, which stands for prompts like it."""
+
+
+def prompt_class_of(given: AnyPromptClass) -> PromptClass:
+    """Return what makes the prompts: of a class, of a format's name, or of a prompt without messages.
+
+    Raises:
+        PromptError: no format has that name, or the prompt has messages already.
+
+    >>> prompt_class_of("llama2").__name__
+    'ChatPromptMetaLlamaLlama2Chat'
+    """
+    if isinstance(given, str):
+        return prompt_class_named(given)
+    if not isinstance(given, AbstractChatPrompt):
+        return given
+    if given.get_history():
+        raise PromptError(
+            f"a prompt class is needed, not a prompt with {len(given.get_history())} messages: give "
+            f"{type(given).__name__} itself, or a prompt without messages"
+        )
+    return given.copy
+
+
+def new_prompt(prompt_class: AnyPromptClass) -> AbstractChatPrompt:
     """A fresh prompt of ``prompt_class``, checked to be one.
 
     Raises:
         PromptError: it makes no prompt, or its class does not define ``create_prompt``.
     """
     name = getattr(prompt_class, "__name__", type(prompt_class).__name__)
-    if not callable(prompt_class):
-        raise PromptError(f"a prompt class is needed, not {name}: pass the class itself")
-    prompt: object = prompt_class()
+    make = prompt_class_of(prompt_class)
+    if not callable(make):
+        raise PromptError(f"a prompt class is needed, not {name}: pass the class itself, or the name of a format")
+    prompt: object = make()
     missing = []
     if not isinstance(prompt, AbstractChatPrompt):
         missing = [member for member in dir(AbstractChatPrompt) if member[0] != "_" and not hasattr(prompt, member)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from chatlab.errors import DialogueError, OutputError
 from chatlab.files import whole_file
 from chatlab.prompts.base import AbstractChatPrompt, PromptTTL, RoleType
 from chatlab.prompts.dialogue import Dialogue
-from chatlab.prompts.filling import CHILD, add_message, message_parts, new_prompt
+from chatlab.prompts.filling import CHILD, AnyPromptClass, add_message, message_parts, new_prompt
 from chatlab.prompts.plain_data import plain_data
 
 
@@ -76,7 +76,7 @@ def messages_of(prompt: AbstractChatPrompt, opts: Mapping[str, Any] | None = Non
 
 
 def prompt_of_messages(
-    messages: Sequence[Mapping[str, Any]], prompt_class: Callable[[], AbstractChatPrompt], *, open_reply: bool = True
+    messages: Sequence[Mapping[str, Any]], prompt_class: AnyPromptClass, *, open_reply: bool = True
 ) -> AbstractChatPrompt:
     """A prompt that holds ``messages``; a leading system message becomes its system text.
 

@@ -151,4 +151,4 @@ def test_a_prompt_class_without_the_method_needed_is_named():
     with pytest.raises(PromptError, match="Foreign has no add_requester_msg, add_responder_msg"):
         next(prompts_of(dialogue, Foreign))
     with pytest.raises(PromptError, match="pass the class itself"):
-        new_prompt(NoText())
+        new_prompt(3)

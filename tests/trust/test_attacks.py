@@ -213,6 +213,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "EchoView": attacked(lambda a: chatlab.EchoView.of_reply(a.folder, "<s>Hi", "there")),
     "DriftExplorer": attacked(lambda a: chatlab.DriftExplorer(chatlab.measure_drift(a.root / "talk.jsonl", "chatml", a.folder))),
     "stream": attacked(streamed),
+    "bisect_revisions": attacked(lambda a: chatlab.bisect_revisions(a.folder, "HEAD~1", "HEAD")),
     "StreamingDetokenizer": attacked(decoded),
     "snapshot": attacked(lambda a: chatlab.snapshot(a.folder)),
     "compare_revisions, RevisionView": attacked(compared),
@@ -336,6 +337,12 @@ def of_words(*words: str) -> Callable[[Attempt, str], None]:
     return act
 
 
+def read(attempt: Attempt, text: str) -> list[chatlab.Dialogue]:
+    path = attempt.at / "told.jsonl"
+    path.write_text(json.dumps({"turns": [{"user": text, "assistant": text}], text: text}) + "\n" + text)
+    return list(chatlab.read_dialogues(path, skip_bad=True))
+
+
 TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "measure_drift": measured,
     "trace_echo": lambda a, text: chatlab.trace_echo(a.root / "clean" / "tok", f"<s>{text}<|im_end|>"),
@@ -349,6 +356,10 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "load_tokenizer": lambda a, text: chatlab.load_tokenizer(text),
     "load_model": lambda a, text: chatlab.load_model(text),
     "prompt_for": lambda a, text: chatlab.prompt_for(text),
+    "prompt_class": lambda a, text: chatlab.prompt_class(text),
+    "read_dialogues": read,
+    "Dialogue": lambda a, text: chatlab.Dialogue.from_dict({"id": text, "turns": [{"user": text, "assistant": text}]}),
+    "stream_many": lambda a, text: chatlab.stream_many([text, text], ScriptedEngine(text or "x")).results(),
     "lock": lambda a, text: chatlab.lock(text, a.root / "clean" / "tok", path=a.at / "chatlab.lock"),
     "check": lambda a, text: chatlab.check(text, path=a.root / "clean" / "chatlab.lock"),
     "RemoteEngine": lambda a, text: RemoteEngine(f"http://127.0.0.1:9/{text}", "model", api_key=SECRET),
@@ -615,7 +626,7 @@ def test_a_canary_that_is_touched_is_seen(touch: str, tmp_path: Path, monkeypatc
 
 def test_every_public_name_is_a_way_in_or_takes_nothing_from_strangers() -> None:
     told = " ".join([*ENTRIES, *TEXT_ENTRIES, *SERVER_ENTRIES])
-    bare = {"AbstractChatPrompt", "ChatlabError", "LocalEngine", "RoleType", "SamplingParams"}
+    bare = {"AbstractChatPrompt", "BatchEngine", "ChatlabError", "LocalEngine", "RoleType", "SamplingParams"}
     tried = {"ChatPromptMetaLlamaLlama2Chat"}  # the prompt of every chat above
     assert {name for name in chatlab.__all__ if name not in told} == bare | tried
 

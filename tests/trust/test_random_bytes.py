@@ -25,8 +25,8 @@ from chatlab.embedded import tokenizer_path
 from chatlab.errors import ChatlabError
 from chatlab.locks.check import check
 from chatlab.locks.lock import lock
-from chatlab.prompts.formats.registry import prompt_for
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.prompts.templates.choice import prompt_for
 from chatlab.revisions.compare import compare_revisions
 from chatlab.snapshots.snapshot import snapshot
 from chatlab.tokenizers.load import load_tokenizer

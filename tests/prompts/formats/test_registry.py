@@ -10,8 +10,9 @@ from transformers import AutoTokenizer
 
 from chatlab.embedded import tokenizer_path
 from chatlab.errors import PromptError, UnknownFormat
-from chatlab.prompts.formats.registry import ALIASES, FORMATS, prompt_class, prompt_for
+from chatlab.prompts.formats.registry import ALIASES, FORMATS, prompt_class
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.prompts.templates.choice import prompt_for
 from chatlab.tokenizers.load import load_tokenizer
 from tests.support.templates import fast_tokenizer
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from chatlab.errors import MessageTypeError, PromptError, TemplateError, TemplateLimitError, TemplateSyntaxError
 from chatlab.prompts.control_tokens import ControlTokenWarning, encode_prompt
 from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
-from chatlab.prompts.formats.registry import prompt_for
 from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.prompts.templates.choice import prompt_for
 from chatlab.prompts.templates.sandbox import TemplateLimits
 from chatlab.tokenizers.load import as_tokenizer
 from tests.support.templates import ALL, CHATML, DATED, GEMMA, THINKING, fast_tokenizer
