@@ -123,6 +123,23 @@ def test_a_bad_line_is_named_and_the_rest_goes_on_when_asked(few: Path) -> None:
     assert "3 dialogues were left out" in go_on.stderr
 
 
+def test_drift_leaves_fields_out_and_refuses_one_that_is_nowhere(tmp_path: Path) -> None:
+    path = tmp_path / "talks.jsonl"
+    messages = [
+        {"role": "user", "content": "a", "country": "NO"},
+        {"role": "assistant", "content": "b", "thinking": "c"},
+    ]
+    path.write_text(json.dumps({"messages": messages, "tools": [{"name": "f"}]}) + "\n", encoding="utf-8")
+    drift = ("drift", NON_LEGACY, "--dialogues", str(path), "--strategy", "exact", "--trace", "0")
+    assert chatlab(*drift, "--without", "country", "--without", "tools").exit_code == 2
+    assert chatlab(*drift, "--without", "country", "--without", "tools", "--without", "reasoning").exit_code == 0
+    for against in ((), ("--against", "template")):
+        run = chatlab(*drift, *against, "--skip-bad", "--without", "countri")
+        assert run.exit_code == 2
+        assert "'countri' to leave out: did you mean 'country'? there are country, thinking, tools" in run.output
+    assert "nothing without its role" in chatlab(*drift, "--without", "role").output
+
+
 def test_what_was_left_out_is_counted_by_its_reason(few: Path) -> None:
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
     asked = {"role": "user", "content": "Hi"}

@@ -35,6 +35,7 @@ from chatlab.render import diff_text
 from chatlab.tokenizers.loaders import Loader
 
 if TYPE_CHECKING:
+    from chatlab.cli.without import Without
     from chatlab.echo.cut import CutStrategy
     from chatlab.echo.summary import DriftTally
     from chatlab.echo.trace import EchoTrace
@@ -93,12 +94,18 @@ def drift(
         bool,
         typer.Option("--skip-bad", help="go on without dialogues that cannot be read or placed, and count the reasons"),
     ] = False,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(help="a field that is left out of all messages, such as reasoning or tools; repeat it"),
+    ] = None,
 ) -> None:
     """Measure, over many dialogues, what each way of cutting the echo does to the replies."""
+    from chatlab.cli.without import Without
     from chatlab.echo.summary import DriftTally
     from chatlab.embedded import dialogues_path, tokenizer_path
 
     with verdict():
+        left_out = Without(without or ())
         made = out if out is not None and not out.exists() else None
         folder = _prepared(out)
         untrusted = against == "template" and not trust_template
@@ -106,10 +113,16 @@ def drift(
         reader = load(named, revision, loader, legacy, untrusted=untrusted)
         if against == "template":
             path = dialogues or dialogues_path()
-            same = _against_template(reader, _prompt_class(prompt), path, folder, skip_bad, untrusted)
+            same = _against_template(reader, _prompt_class(prompt), path, folder, skip_bad, untrusted, left_out)
             raise typer.Exit(EXACT if same else DRIFT)
         study = _Study(
-            reader, _prompt_class(prompt), dialogues or dialogues_path(), replies, _strategies(strategy), skip_bad
+            reader,
+            _prompt_class(prompt),
+            dialogues or dialogues_path(),
+            replies,
+            _strategies(strategy),
+            skip_bad,
+            left_out,
         )
         tally = DriftTally()
         traces: list[EchoTrace] = []
@@ -144,8 +157,10 @@ class _Study:
         replies: str,
         strategies: list[CutStrategy],
         skip_bad: bool,
+        without: Without,
     ) -> None:
         self.bad: list[ChatlabError] = []
+        self._without = without
         self._strategies = strategies
         self._tokenizer, self._prompt_class, self._path = tokenizer, prompt_class, dialogues
         self._skip_bad = skip_bad
@@ -204,23 +219,22 @@ class _Study:
             f"{self._kind}. Write one a line, such as {_EXAMPLE}, or leave --dialogues out for the embedded ones"
         )
 
-    def _read(self) -> Iterator[Dialogue]:
+    def _read(self, on_bad: Callable[[DialogueError], None] | None = None) -> Iterator[Dialogue]:
         from chatlab.prompts.dialogue import read_dialogues
 
-        return read_dialogues(self._path, self._skip_bad, self._on_bad)
+        return self._without.of(read_dialogues(self._path, self._skip_bad, on_bad))
 
     def _scan(self) -> tuple[int, list[str]]:
         """Count the dialogues and gather their labels, so that every batch has the same columns."""
-        from chatlab.prompts.dialogue import read_dialogues
-
         labels, total = set[str](), 0
-        for dialogue in read_dialogues(self._path, self._skip_bad):
+        for dialogue in self._read():
             labels.update(map(str, dialogue.labels))
             total += 1
+        self._without.check(self._path)
         return total, sorted(labels)
 
     def _counted(self, ctrl_c: CtrlC, progress: Progress, task: Any) -> Iterator[Dialogue]:
-        for dialogue in self._read():
+        for dialogue in self._read(self._on_bad):
             if ctrl_c.pressed:
                 return
             yield dialogue
@@ -229,10 +243,10 @@ class _Study:
     def _traces(self, total: int, count: int) -> Iterator[EchoTrace]:
         """Explain the last prompt of dialogues spread evenly over the file."""
         from chatlab.echo.trace import trace_echo
-        from chatlab.prompts.dialogue import prompts_of, read_dialogues
+        from chatlab.prompts.dialogue import prompts_of
 
         step = max(1, total // count) if count else total + 1
-        for dialogue in islice(islice(read_dialogues(self._path, self._skip_bad), 0, None, step), count):
+        for dialogue in islice(islice(self._read(), 0, None, step), count):
             try:
                 *_, (_, last) = prompts_of(dialogue, self._prompt_class)
                 yield trace_echo(self._tokenizer, last)
@@ -287,6 +301,7 @@ def _against_template(
     folder: Path | None,
     skip_bad: bool,
     untrusted: bool,
+    without: Without,
 ) -> bool:
     """Show how the prompts of a class differ from the tokenizer's own template; tell whether they do not."""
     from chatlab.prompts.dialogue import read_dialogues
@@ -298,12 +313,13 @@ def _against_template(
         )
     bad: list[ChatlabError] = []
     on_bad = bad.append if skip_bad else None
-    dialogues = read_dialogues(path, skip_bad, on_bad)
+    dialogues = without.of(read_dialogues(path, skip_bad, on_bad))
     comparison = compare_with_template(
         prompt_class, reader.wrapped, dialogues, untrusted=untrusted, on_bad=on_bad, progress=True
     )
     if bad:
         _tell_left_out(bad)
+    without.check(path)
     if not comparison.prompts:
         raise DialogueError(f"{path} holds no dialogue to compare: write one a line, such as {_EXAMPLE}")
     console.print(Text(str(comparison)))

@@ -28,7 +28,7 @@ from chatlab.errors import (
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import custom_skip_echo_len, prompt_text
-from chatlab.prompts.dialogue import Dialogue, is_dataset, new_prompt, prompts_of, read_dialogues
+from chatlab.prompts.dialogue import Dialogue, is_table, new_prompt, prompts_of, read_dialogues
 from chatlab.prompts.filling import AnyPromptClass, PromptClass, prompt_class_of
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
@@ -148,8 +148,8 @@ def iter_drift(
 
 
 def _readable(dialogues: Any, on_bad: Callable[[ChatlabError], None] | None) -> Iterable[Any]:
-    splits = isinstance(dialogues, Mapping) and any(map(is_dataset, dialogues.values()))
-    if splits or is_dataset(dialogues) or isinstance(dialogues, str | Path):
+    splits = isinstance(dialogues, Mapping) and any(map(is_table, dialogues.values()))
+    if splits or is_table(dialogues) or isinstance(dialogues, str | Path):
         return read_dialogues(dialogues, skip_bad=on_bad is not None, on_bad=on_bad)
     if isinstance(dialogues, Dialogue | Mapping):
         return [dialogues]

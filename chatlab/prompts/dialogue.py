@@ -13,10 +13,10 @@ from chatlab.errors import DialogueError, PromptError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.filling import AnyPromptClass, add_message, offer, said_beside_text, text_of
 from chatlab.prompts.filling import new_prompt as new_prompt
-from chatlab.prompts.records import is_dataset as is_dataset
+from chatlab.prompts.records import is_table as is_table
 from chatlab.prompts.records import records_of
 from chatlab.prompts.shapes import Message as Message
-from chatlab.prompts.shapes import read_record
+from chatlab.prompts.shapes import names_of_field, read_record
 
 _UNSET: Any = object()
 
@@ -166,12 +166,21 @@ class Dialogue:
     def without(self, *names: str) -> Self:
         """A dialogue whose messages lack these fields, for a prompt class that has no place for them.
 
+        ``reasoning`` is left out under each of its names, ``tools`` and ``variables`` are those of the dialogue.
+
+        Raises:
+            DialogueError: a message is nothing without its role and content.
+
         >>> dialogue = Dialogue(id="a", messages=[{"role": "user", "content": "Hi", "country": "NO"}])
         >>> dialogue.without("country").turns
         (Turn(user='Hi', assistant=None),)
         """
-        dropped = frozenset(names) - {"role", "content"}
-        return self.replace(messages=[{k: v for k, v in m.items() if k not in dropped} for m in self.messages])
+        dropped = frozenset[str]().union(*map(names_of_field, names))
+        return self.replace(
+            messages=[{k: v for k, v in m.items() if k not in dropped} for m in self.messages],
+            tools=None if "tools" in dropped else self.tools,
+            variables={} if "variables" in dropped else self.variables,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The dialogue as ``read_dialogues`` reads it: its turns where they say it all, else its messages."""
@@ -244,8 +253,9 @@ def read_dialogues(
 
     Args:
         source: a UTF-8 file of JSON lines, one dialogue a line (blank lines are passed over), or of one JSON array; a
-            Parquet file; or a list of dicts, or a ``datasets.Dataset``. A record without ``id`` gets its number as
-            its id. Lines and rows are streamed, an array is read whole.
+            Parquet file; or a list of dicts, a pandas DataFrame, a ``pyarrow.Table`` or another table of Arrow, or a
+            ``datasets.Dataset``. A record without ``id`` gets its number as its id. Lines and rows are streamed, an
+            array is read whole.
         skip_bad: go on after a record that is not a dialogue.
         on_bad: called with the error of each record that was skipped.
 

@@ -129,7 +129,7 @@ def _no_place(where: str, what: str, prompt: AbstractChatPrompt) -> NoPlaceError
     name = type(prompt).__name__
     return NoPlaceError(
         f"{where} has {what}, which {name} has no place for: "
-        "use ChatTemplatePrompt over a template that knows it, or leave it out, as Dialogue.without does with a field",
+        "use ChatTemplatePrompt over a template that knows it, or leave it out, as Dialogue.without and drift --without do with a field",
         kind=f"{name} has no place for {what}",
     )
 

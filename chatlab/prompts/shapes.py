@@ -14,6 +14,7 @@ from typing import Any
 from chatlab.errors import DialogueError, MessageTypeError
 from chatlab.prompts.anthropic import is_anthropic, messages_of_blocks, tool_of_anthropic
 from chatlab.prompts.plain_data import kept_data
+from chatlab.prompts.records import is_array
 
 Message = Mapping[str, Any]
 """An OpenAI message: ``role``, ``content`` as text or parts, and whatever else was said with it."""
@@ -40,6 +41,20 @@ class Record:
     variables: Mapping[str, Any] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
     """What has no place of its own in a dialogue."""
+
+
+_REASONING = frozenset(("reasoning", "reasoning_content", "thinking", "thinking_blocks"))
+
+
+def names_of_field(name: str) -> frozenset[str]:
+    """The keys under which a field of a message is written: reasoning has several.
+
+    Raises:
+        DialogueError: no message is without it.
+    """
+    if name in ("role", "content"):
+        raise DialogueError(f"a message is nothing without its {name}: leave out another field")
+    return _REASONING if name == "reasoning" else frozenset((name,))
 
 
 def read_record(data: Mapping[str, Any]) -> Record:
@@ -257,7 +272,7 @@ def listed(value: Any, what: str) -> list[Any]:
 
 
 def _is_list(value: Any) -> bool:
-    return isinstance(value, list | tuple) or (type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1)
+    return isinstance(value, list | tuple) or is_array(value)
 
 
 def _text(value: Any, what: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 
 from chatlab.echo.cut import STRATEGIES, CutCase, CutStrategy
@@ -47,6 +48,13 @@ def test_there_is_one_row_a_dialogue_turn_and_strategy(frame: pd.DataFrame, dial
     assert {"label_kind", "label_language", "versions", "tokenizer"} <= set(frame.columns)
     assert not frame.drop(columns=["drift", "wrong"]).isna().any().any()
     assert (frame.wrong.isna() == (frame.effect == "not_applicable")).all()
+
+
+def test_a_table_is_measured_as_its_rows_are(dialogues: list[Dialogue], legacy: Tokenizer) -> None:
+    rows = [dialogue.to_dict() for dialogue in dialogues[:3]]
+    for table in (pd.DataFrame(rows), pyarrow.Table.from_pylist(rows)):
+        found = measure_drift(table, "llama2", legacy, strategies=["exact"])
+        pd.testing.assert_frame_equal(found, measure_drift(rows, "llama2", legacy, strategies=["exact"]))
 
 
 def test_the_exact_cut_is_never_wrong(frame: pd.DataFrame) -> None:

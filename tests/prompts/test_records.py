@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -85,6 +86,65 @@ def test_lists_and_data_sets_are_read():
     assert first == WANTED[0]
     assert second.messages[1]["tool_calls"] == [CALL]
     assert "tool_calls" not in second.messages[0]
+
+
+def frame(rows):
+    return pandas.DataFrame(rows)
+
+
+def arrow(rows):
+    return pyarrow.Table.from_pylist(rows)
+
+
+TABLES = {
+    "pandas": frame,
+    "pandas of arrow": lambda rows: arrow(rows).to_pandas(),
+    "pandas with arrow's types": lambda rows: arrow(rows).to_pandas(types_mapper=pandas.ArrowDtype),
+    "pandas with an index": lambda rows: frame(rows).set_index("id"),
+    "a table": arrow,
+    "a batch": lambda rows: arrow(rows).to_batches()[0],
+    "a reader": lambda rows: arrow(rows).to_reader(),
+}
+
+
+@pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
+def test_a_table_is_read_as_a_list_of_its_rows_is(make):
+    """Empty cells aside, of which a list has none; null in what a tool is called with stays."""
+    rows = [
+        {**RECORDS[0], "labels": {"kind": "a"}, "source": "web"},
+        {**RECORDS[1], "labels": {"kind": "b"}, "enable_thinking": True},
+    ]
+    rows[0] |= {"enable_thinking": None}  # Arrow takes its columns from the first row
+    found = [without_nulls(dialogue.to_dict()) for dialogue in read_dialogues(make(rows))]
+    assert found == [without_nulls(dialogue.to_dict()) for dialogue in read_dialogues(rows)]
+
+
+def test_a_frame_of_python_objects_keeps_what_was_said():
+    """Objects that no Arrow column holds: texts beside parts, numbers beside texts, a null that was said."""
+    calls = [{**CALL, "function": {"name": "f", "arguments": {"x": value}}} for value in (None, 1, "a", [1])]
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": content},
+                {"role": "assistant", "content": None, "tool_calls": [call]},
+            ]
+        }
+        for content, call in zip(["a", [{"type": "text", "text": "b"}], "c", "d"], calls, strict=True)
+    ]
+    assert list(read_dialogues(frame(rows))) == list(read_dialogues(rows))
+
+
+def test_what_a_table_says_twice_or_not_at_all_is_a_typed_error():
+    twice = pandas.DataFrame([[1, 2]], columns=["messages", "messages"])
+    with pytest.raises(DialogueError, match="two columns of the table are called 'messages'"):
+        list(read_dialogues(twice))
+    with pytest.raises(DialogueError, match='item 1: no "turns" and no'):
+        list(read_dialogues(frame([{"a": 1}])))
+    with pytest.raises(DialogueError, match="cannot read dialogues from a ChunkedArray"):
+        list(read_dialogues(pyarrow.chunked_array([[1]])))
+    with pytest.raises(DialogueError, match="several splits"):
+        list(read_dialogues({"train": frame(RECORDS)}))
+    assert list(read_dialogues(frame([]))) == list(read_dialogues(arrow([]))) == []
 
 
 def test_a_null_that_the_model_said_is_no_empty_cell():

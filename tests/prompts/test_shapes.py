@@ -306,7 +306,7 @@ def test_lists_of_pandas_are_lists():
 
 def test_a_field_is_left_out_where_it_is_said_so():
     dialogue = Dialogue.from_dict({"id": "d", "messages": [{**QUESTION, "country": "NO", "weight": 1}]})
-    assert dialogue.without("country", "weight", "role").turns == (Turn(user="Hi"),)
+    assert dialogue.without("country", "weight").turns == (Turn(user="Hi"),)
     with pytest.raises(DialogueError, match="message 1 has weight, which ChatPromptPhi3 has no place for"):
         fill_prompt(dialogue.without("country"), prompt_class("phi3"))
 
