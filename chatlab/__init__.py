@@ -49,6 +49,7 @@ _HOME = {
     "stream": "streaming.stream",
     "stream_many": "streaming.many",
     "trace_echo": "echo.trace",
+    "trace_turns": "turns.trace",
 }
 """Every public name and where it stands: the one list; the types below are held equal to it by a test."""
 
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
+    from chatlab.turns.trace import trace_turns as trace_turns
     from chatlab.widgets.chat_panel import ChatPanel as ChatPanel
     from chatlab.widgets.drift_explorer import DriftExplorer as DriftExplorer
     from chatlab.widgets.echo_view import EchoView as EchoView

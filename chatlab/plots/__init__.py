@@ -16,3 +16,5 @@ from chatlab.plots.revisions import plot_probe_changes as plot_probe_changes
 from chatlab.plots.revisions import plot_severities as plot_severities
 from chatlab.plots.revisions import plot_stretches as plot_stretches
 from chatlab.plots.revisions import plot_version_matrix as plot_version_matrix
+from chatlab.plots.turns import plot_turn_causes as plot_turn_causes
+from chatlab.plots.turns import plot_turns as plot_turns

@@ -84,6 +84,8 @@ def common_len(one: Sequence[int], other: Sequence[int]) -> int:
     >>> common_len((1, 2, 3), (1, 2, 4, 3)), common_len((), (1,))
     (2, 0)
     """
+    if type(one) is not type(other):
+        one, other = tuple(one), tuple(other)
     low, high = 0, min(len(one), len(other))
     if one[:high] == other[:high]:
         return high

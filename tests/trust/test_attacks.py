@@ -42,6 +42,9 @@ pytestmark = [pytest.mark.timeout(30), pytest.mark.filterwarnings("ignore")]
 TALK = '{"turns": [{"user": "Hi", "assistant": "Hello."}, {"user": "<s>x", "assistant": "y"}]}\n'
 
 
+TURNS = [{"role": role, "content": "Hi"} for role in ("user", "assistant", "user")]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One folder for all: equal folders then have one kept snapshot."""
@@ -209,6 +212,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "ChatTemplatePrompt, untrusted": attacked(rendered(True)),
     "prompt_for": attacked(chosen),
     "trace_echo": attacked(lambda a: chatlab.trace_echo(a.folder, "<s>Hi <|im_end|> x")),
+    "trace_turns": attacked(lambda a: chatlab.trace_turns(a.folder, TURNS)),
     "measure_drift": attacked(lambda a: chatlab.measure_drift(a.root / "talk.jsonl", "chatml", a.folder)),
     "EchoView": attacked(lambda a: chatlab.EchoView.of_reply(a.folder, "<s>Hi", "there")),
     "DriftExplorer": attacked(lambda a: chatlab.DriftExplorer(chatlab.measure_drift(a.root / "talk.jsonl", "chatml", a.folder))),
@@ -345,6 +349,9 @@ def read(attempt: Attempt, text: str) -> list[chatlab.Dialogue]:
 
 TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "measure_drift": measured,
+    "trace_turns": lambda a, text: chatlab.trace_turns(
+        a.root / "clean" / "tok", dialogue(text), prompt_class="chatml", stored="stripped"
+    ),
     "trace_echo": lambda a, text: chatlab.trace_echo(a.root / "clean" / "tok", f"<s>{text}<|im_end|>"),
     "EchoView": lambda a, text: chatlab.EchoView.of_reply(a.root / "clean" / "tok", text, text),
     "TokFlow": lambda a, text: chatlab.TokFlow([(text, text + "x")]).trace([text, text[:3], text]),

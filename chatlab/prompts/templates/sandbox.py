@@ -117,6 +117,23 @@ def _environment() -> Any:
     return _cached_compile_jinja_template("").environment
 
 
+@lru_cache(maxsize=64)
+def asked_variables(template: str) -> tuple[str, ...]:
+    """Return the names that a template reads and does not set, sorted: what its caller may tell it.
+
+    Raises:
+        TemplateSyntaxError: the template is not Jinja.
+    """
+    from jinja2.meta import find_undeclared_variables
+
+    from chatlab.errors import TemplateSyntaxError, harmless
+
+    try:
+        return tuple(sorted(find_undeclared_variables(_environment().parse(template))))
+    except Exception as error:
+        raise TemplateSyntaxError(f"the chat template {_told(error)}") from harmless(error)
+
+
 def _compiled_by(environment: Any, template: str, clock: datetime | None) -> Any:
     if clock is not None:
         environment.globals["strftime_now"] = clock.strftime
