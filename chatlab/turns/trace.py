@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 from chatlab import render
-from chatlab.echo.experiment import AnyPromptClass, prompt_class_of
 from chatlab.echo.replies import ReplyStart
 from chatlab.errors import DialogueError, EncodeError
 from chatlab.plain import Plain
 from chatlab.prompts.dialogue import Dialogue
+from chatlab.prompts.filling import AnyPromptClass, prompt_class_of
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.results import Result
 from chatlab.tokenizers.interface import Tokenizer
