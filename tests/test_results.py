@@ -14,7 +14,7 @@ import pytest
 from IPython.lib.pretty import pretty
 from tokenizers import Tokenizer, decoders, models, normalizers
 
-from chatlab import ChatPromptMetaLlamaLlama2Chat, load_tokenizer, measure_drift, stream, trace_echo
+from chatlab import ChatPromptMetaLlamaLlama2Chat, load_tokenizer, measure_drift, stream, trace_echo, trace_turns
 from chatlab.buffering.tokflow import TokFlow
 from chatlab.buffering.trace import BufferTrace
 from chatlab.echo.edits import Cause, Edit
@@ -155,6 +155,8 @@ def make(lower: Any, folder: Path) -> Iterator[tuple[str, Result]]:
     frame = drift_frame(lower)
     yield "DriftTally", DriftTally([frame])
     yield "DriftExplorer", DriftExplorer({EVIL: frame})
+    turns = (Turn(user=EVIL, assistant=f" {EVIL} "), Turn(user="A"))
+    yield "TurnsTrace", trace_turns(lower, Dialogue(id=EVIL, turns=turns), prompt_class="llama2", stored="stripped")
     yield from make_revisions(folder)
 
 
@@ -200,7 +202,7 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
-    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "Comparison", "Explanation", "RevisionView", "Snapshot",
+    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
     "StreamingCheck",
 )  # fmt: skip
