@@ -15,6 +15,7 @@ from chatlab.errors import (
     TokenizerLoadError,
     harmless,
 )
+from chatlab.forms import COLOURS
 from chatlab.locks.difference import differences_of
 from chatlab.locks.lock import comparison_with, entry_of
 from chatlab.locks.lockfile import DEFAULT, Entry, read_lock
@@ -22,7 +23,6 @@ from chatlab.render import heading_html, list_html, md, one_line, readable, tabl
 from chatlab.results import Result
 from chatlab.revisions.compare import compare_revisions
 from chatlab.revisions.comparison import Comparison
-from chatlab.revisions.report.forms import COLOURS
 from chatlab.revisions.wording import moving_lines
 from chatlab.severity import COULD_NOT_COMPARE, Severity
 from chatlab.snapshots.snapshot import Snapshot, take

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chatlab.forms import short
 from chatlab.locks.latent import ANY_FILE, file_of
 from chatlab.locks.lockfile import Entry
 from chatlab.revisions.differences.behaviour import CORE_FAMILIES, natural
 from chatlab.revisions.differences.delimiters import lost
-from chatlab.revisions.report.forms import short
 from chatlab.severity import Severity
 
 COMPONENT_SEVERITY = {

@@ -18,12 +18,13 @@ from chatlab.revisions.differences.behaviour import probes, talk
 from chatlab.revisions.differences.delimiters import candidates, delimiters_of
 from chatlab.revisions.differences.drift import drift_of
 from chatlab.revisions.differences.templates import meaning, written_words
-from chatlab.revisions.files import files_tokens, stop_ids
+from chatlab.revisions.files import files_tokens
 from chatlab.snapshots.arguments import texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.corpus import probe_corpus
 from chatlab.snapshots.recorder import RESERVED, canonical, sha256, tokenizer_files
 from chatlab.snapshots.snapshot import Snapshot, snapshot
+from chatlab.snapshots.stops import stop_ids
 from chatlab.snapshots.views import Probe, Refused, loader_view
 from chatlab.tokenizers.source import Source, foreign_code, resolve
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from chatlab import render
 from chatlab.errors import RevisionCompareError
+from chatlab.forms import to_html, to_markdown, to_rich
 from chatlab.plain import Plain
 from chatlab.results import Result
 from chatlab.revisions.differences.behaviour import ProbeChange, probes
 from chatlab.revisions.facts import Facts
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.report.explain import Explanation, Tokenized, explanation
-from chatlab.revisions.report.forms import to_html, to_markdown, to_rich
 from chatlab.revisions.sections import heading, report_of
 from chatlab.snapshots.snapshot import Snapshot
 from chatlab.snapshots.views import LoaderView, Probe, loader_view

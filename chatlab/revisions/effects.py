@@ -18,9 +18,10 @@ from chatlab.revisions.differences.behaviour import (
 from chatlab.revisions.differences.delimiters import Delimiter, Spacing, candidates, compare_delimiters, compare_spacing
 from chatlab.revisions.differences.tables import TableDiff, changed_scores, merges_diff, vocabulary_diff
 from chatlab.revisions.differences.templates import TemplateChange, compare_templates, written_words
-from chatlab.revisions.files import FlagRow, files_tokens, flag_rows, retyped_tokens, stop_ids
+from chatlab.revisions.files import FlagRow, files_tokens, flag_rows, retyped_tokens
 from chatlab.revisions.structure import differences
 from chatlab.snapshots.recorder import RESERVED
+from chatlab.snapshots.stops import stop_ids
 from chatlab.snapshots.views import Components, Record, loader_view
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from typing import Any
 
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.snapshots.recorder import FLAGS, SPECIAL_NAMES, file_tokens, special_content
+from chatlab.snapshots.stops import field_of, stop_id_table
 from chatlab.snapshots.views import AddedToken, LoaderView, Record, added_tokens
 
 Documents = Mapping[str, Any]
@@ -165,16 +166,13 @@ def _special_facts(documents: Documents) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         for role in SPECIAL_NAMES:
-            content = special_content(_field(documents, file, role))
+            content = special_content(field_of(documents, file, role))
             if content is not None:
                 found.setdefault(role, {})[file] = content
     return found
 
 
 # -- stop ids ------------------------------------------------------------------------------------------------
-
-STOP_FILES = ("generation_config.json", "config.json")
-"""Files that name stop ids themselves, the one that decides first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,42 +191,6 @@ def stop_rows(before: Record, after: Record, old: LoaderView, new: LoaderView) -
     return [StopRow(file=file, before=tables[0].get(file), after=tables[1].get(file)) for file in files]
 
 
-def stop_id_table(record: Record, view: LoaderView) -> dict[str, tuple[int, ...]]:
-    """Return the ids that end a reply, according to each of the four places that may say so."""
-    documents = record["documents"]
-    found = {}
-    for name in STOP_FILES:
-        value = _field(documents, name, "eos_token_id")
-        if value is not None:
-            found[name] = tuple(sorted(value)) if isinstance(value, list) else (value,)
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        content = special_content(_field(documents, name, "eos_token"))
-        if content is not None:
-            number = _id_of(view, content)
-            found[name] = () if number is None else (number,)
-    return found
-
-
-def _field(documents: Documents, name: str, key: str) -> Any:
-    document = documents.get(name)
-    return document.get(key) if isinstance(document, dict) else None
-
-
-def _id_of(view: LoaderView, content: str) -> int | None:
-    token = view.added_tokens.get(content)
-    return token.token_id if token else (view.components.vocabulary or {}).get(content)
-
-
-def stop_ids(record: Record, view: LoaderView) -> tuple[int, ...]:
-    """Return the ids that generation stops at: ``generation_config.json`` decides, then the model's config, then the tokenizer."""
-    table = stop_id_table(record, view)
-    for name in STOP_FILES:
-        if name in table:
-            return table[name]
-    eos = view.special_id("eos_token")
-    return () if eos is None else (eos,)
-
-
 # -- the last word -------------------------------------------------------------------------------------------
 
 
@@ -241,7 +203,7 @@ def shadowing(record: Record, view: LoaderView) -> list[str]:
     if "tokenizer.json" in files and vocabulary and view.loader in ("auto", "raw"):
         lines.append(f"tokenizer.json shadows {', '.join(map(str, vocabulary))}")
     lines += _flag_lines(json_tokens(documents), config_tokens(documents), view.added_tokens)
-    if "chat_template.jinja" in documents and _field(documents, "tokenizer_config.json", "chat_template") is not None:
+    if "chat_template.jinja" in documents and field_of(documents, "tokenizer_config.json", "chat_template") is not None:
         lines.append("chat_template.jinja shadows the template in tokenizer_config.json")
     stops = stop_id_table(record, view)
     if len(set(stops.values())) > 1:

@@ -8,11 +8,11 @@ from enum import Enum, auto
 
 from chatlab.errors import RevisionCompareError
 from chatlab.revisions.effects import Effects
-from chatlab.revisions.files import STOP_FILES
 from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.rules import any_effect, severity_of
 from chatlab.revisions.structure import FileChange, file_changes
 from chatlab.severity import Severity
+from chatlab.snapshots.stops import STOP_FILES
 from chatlab.snapshots.views import Record
 
 K = ChangeKind

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from chatlab.forms import Report, Section
 from chatlab.revisions.differences.delimiters import Delimiter
 from chatlab.revisions.facts import Facts
-from chatlab.revisions.report.forms import Report, Section
 from chatlab.revisions.wording import shown, summary
 
 ROWS = 24

@@ -50,14 +50,14 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What there is to show of a comparison, whatever the form."""
+    """What there is to show, whatever the form."""
 
     heading: str
-    """Names both sides."""
+    """Names what it is about."""
     severity: Severity
     verdict: str
     lines: tuple[str, ...]
-    """Where both sides come from."""
+    """Where it comes from."""
     sections: tuple[Section, ...]
     """The most important first, none empty."""
 
@@ -109,7 +109,7 @@ def to_rich(report: Report) -> RenderableType:
 
 
 def to_html(report: Report) -> str:
-    """Return the report as HTML of semantic tags, without a single unescaped character of the compared files."""
+    """Return the report as HTML of semantic tags, without a single unescaped character of what it is about."""
     parts = [
         heading_html(one_line(report.heading), 3),
         verdict_html(report.severity.label, one_line(report.verdict)),
