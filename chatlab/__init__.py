@@ -35,6 +35,7 @@ _HOME = {
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
     "astream": "streaming.stream",
+    "audit_template": "turns.audit.audit",
     "bisect_revisions": "history.bisection",
     "check": "locks.check",
     "compare_revisions": "revisions.compare",
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
+    from chatlab.turns.audit.audit import audit_template as audit_template
     from chatlab.turns.trace import trace_turns as trace_turns
     from chatlab.widgets.chat_panel import ChatPanel as ChatPanel
     from chatlab.widgets.drift_explorer import DriftExplorer as DriftExplorer

@@ -35,6 +35,7 @@ from chatlab.results import Result
 from chatlab.streaming.terminal import chat_in_terminal
 from chatlab.terminal import Terminal
 from chatlab.testing import ScriptedEngine
+from chatlab.turns.audit.against import audit_patch
 from tests.support.hostile import COMMAND, FOLDERS, FORMULA, HOSTILE, HTML, SECRET, Canary, make_folder
 from tests.support.page import seen
 
@@ -221,6 +222,8 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "StreamingDetokenizer": attacked(decoded),
     "snapshot": attacked(lambda a: chatlab.snapshot(a.folder)),
     "compare_revisions, RevisionView": attacked(compared),
+    "audit_template": attacked(lambda a: chatlab.audit_template(a.folder)),
+    "audit_patch": attacked(lambda a: audit_patch(a.root / "clean" / "tok", a.folder)),
     "lock": attacked(lambda a: chatlab.lock("t", a.folder, path=a.at / "chatlab.lock")),
     "check": attacked(lambda a: chatlab.check(path=a.at / "chatlab.lock"), after=locked),
     "load_locked": attacked(lambda a: load_locked("tok", path=a.at / "chatlab.lock"), after=locked),
@@ -228,6 +231,8 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "chatlab drift": cli("drift", "FOLDER", "--prompt", "chatml", "--dialogues", "TALK"),
     "chatlab drift --against template": cli("drift", "FOLDER", "--prompt", "chatml", "--dialogues", "TALK", "--against", "template"),
     **{f"chatlab compare as {form}": cli("compare", "CLEAN", "FOLDER", "--format", form) for form in ("rich", "markdown", "json", "html")},
+    **{f"chatlab audit as {form}": cli("audit", "FOLDER", "--format", form) for form in ("rich", "markdown", "json", "html")},
+    "chatlab audit --against": cli("audit", "CLEAN", "--against", "FOLDER"),
     "chatlab compare --explain": cli("compare", "CLEAN", "FOLDER", "--explain", "text/0"),
     "chatlab lock": cli("lock", "t", "FOLDER", "--file", "LOCK"),
     "chatlab lock --vendor": cli("lock", "t", "FOLDER", "--file", "LOCK", "--vendor"),
@@ -378,6 +383,8 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "chatlab trace of a source": of_words("trace", "TEXT", "Hi"),
     "chatlab drift by": of_words("drift", "CLEAN", "--prompt", "TEXT", "--strategy", "TEXT"),
     "chatlab compare": of_words("compare", "CLEAN", "TEXT"),
+    "chatlab audit": of_words("audit", "CLEAN", "--against", "TEXT"),
+    "audit_template of a template": lambda a, text: chatlab.audit_template("{{ messages[-1].content }}" + text),
     "chatlab compare of formats": of_words("compare", "CLEAN", "CLEAN", "--format", "TEXT"),
     "chatlab lock": of_words("lock", "TEXT", "CLEAN", "--file", "LOCK"),
     "chatlab lock by": of_words("lock", "t", "CLEAN", "--loader", "TEXT", "--role", "TEXT", "--file", "LOCK"),
