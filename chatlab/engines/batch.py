@@ -35,6 +35,7 @@ _SCOPE: dict[str, Literal["request", "engine", "nowhere"]] = {
     "logprobs": "nowhere",
 }
 """What continuous batching heeds: a request's own value, one for the whole engine, or none."""
+_LEFT: list[Any] = []
 _WIDE = [name for name, scope in _SCOPE.items() if scope != "nowhere"]
 
 
@@ -162,11 +163,22 @@ class BatchEngine(Engine):
         with self._lock:
             self._closed = True
             self._end_all("cancelled")
-            manager, reader = self._manager, self._reader
+            manager, reader, self._manager = self._manager, self._reader, None
         if reader is not None and reader is not threading.current_thread():
             reader.join()
         if manager is not None:
             manager.stop(hard_stop=True, timeout=self._stall_s)
+
+    def after_fork(self) -> None:
+        """Leave the worker, its reader and their requests to the parent; the next request begins anew."""
+        self._lock = threading.RLock()  # the parent's reader may hold the other one, and does not live here
+        torch.set_num_threads(1)
+        requests, self._requests = list(self._requests.values()), {}
+        _LEFT.append(self._manager)  # to collect it would stop what does not run here
+        self._manager = self._reader = None
+        self._cancels.clear()
+        for request in requests:
+            request.emitter.leave_behind()
 
     def _options(self, params: SamplingParams, seed: int | None) -> dict[str, Any]:
         """What a request says about sampling, when the engine can do it."""
@@ -223,8 +235,7 @@ class BatchEngine(Engine):
     def _read(self) -> None:
         """Hand results to their requests, cancel what was cancelled, and watch the worker."""
         heard = time.monotonic()
-        while True:
-            manager = self._manager
+        while (manager := self._manager) is not None:
             output = manager.get_result(timeout=POLL_S)
             with self._lock:
                 if self._closed:

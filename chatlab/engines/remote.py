@@ -18,7 +18,15 @@ from chatlab.engines.dialects.facts import ServerFacts, facts_of, tokenize_body,
 from chatlab.engines.dialects.heeded import SamplingWarning, lacking, untold
 from chatlab.engines.dialects.llama_cpp import heeded, llama_cpp_body
 from chatlab.engines.dialects.server_text import server_text, text_of_stop, warn_of_other_reading
-from chatlab.engines.engine import Emitter, Engine, TokenStream, as_engine_error, check_prompt, pick_seed
+from chatlab.engines.engine import (
+    Emitter,
+    Engine,
+    TokenStream,
+    as_engine_error,
+    check_prompt,
+    pick_seed,
+    release_left_lock,
+)
 from chatlab.engines.sampling import SamplingParams
 from chatlab.engines.scripted import CodePointTokenizer
 from chatlab.engines.transport.address import roots, server_address
@@ -97,7 +105,7 @@ class RemoteEngine(Engine):
         self._knows_ids = tokenizer is not None
         self._lock = threading.Lock()
         self._closed = self._told = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Emitter] = {}
         self._connection = Connection(
             key=key, timeout=timeout, retries=retries, limits=limits or RemoteLimits(), transport=transport
         )
@@ -172,7 +180,7 @@ class RemoteEngine(Engine):
         with self._lock:
             if self._closed:
                 raise EngineClosed("this RemoteEngine was closed: connect again")
-            self._connection.wait(self._begin(holder, self._run(body, emitter, asked)))
+            self._connection.wait(self._begin(holder, emitter, self._run(body, emitter, asked)))
         return TokenStream(emitter, prompt_len=len(token_ids), seed=used_seed)
 
     @property
@@ -186,8 +194,17 @@ class RemoteEngine(Engine):
             if self._closed:
                 return
             self._closed = True
-        self._connection.wait(self._break_off())
+        if self._tasks:
+            self._connection.wait(self._break_off())
         self._connection.close()
+
+    def after_fork(self) -> None:
+        """Leave the requests to the parent, and connect anew when there is one to make."""
+        release_left_lock(self._lock)
+        self._connection.after_fork()
+        emitters, self._tasks = list(self._tasks.values()), {}
+        for emitter in emitters:
+            emitter.leave_behind()
 
     def _context_len(self, params: SamplingParams) -> int:
         """Tokens that prompt and reply may have; characters are no measure of them."""
@@ -219,14 +236,14 @@ class RemoteEngine(Engine):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _begin(self, holder: list[asyncio.Task[None]], run: Coroutine[Any, Any, None]) -> None:
+    async def _begin(self, holder: list[asyncio.Task[None]], emitter: Emitter, run: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(run)
         holder.append(task)
-        self._tasks.add(task)
+        self._tasks[task] = emitter
 
     def _cancel(self, holder: list[asyncio.Task[None]]) -> None:
         loop = self._connection.loop
-        if holder and not holder[0].done() and not loop.is_closed():
+        if holder and holder[0] in self._tasks and not loop.is_closed():
             loop.call_soon_threadsafe(holder[0].cancel)
 
     async def _run(self, body: dict[str, Any], emitter: Emitter, asked: Asked) -> None:
@@ -243,7 +260,7 @@ class RemoteEngine(Engine):
             end = "error", self._connection.hidden(as_engine_error(error))
         task = asyncio.current_task()
         assert task is not None
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         emitter.end(*end)
 
     async def _found(self, address: str) -> tuple[str, Capabilities]:

@@ -18,6 +18,7 @@ from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError, TokenIdError
 from chatlab.streaming.stream import stream
 from chatlab.testing import tiny_tokenizer
+from tests.support.forked import in_child, needs_fork
 
 GREEDY = SamplingParams(temperature=0, max_new_tokens=12)
 
@@ -229,3 +230,20 @@ def test_close_ends_what_runs_and_refuses_more(model) -> None:
     assert list(run)[-1].finish_reason == "cancelled"
     with pytest.raises(EngineClosed):
         engine.submit([5])
+
+
+@needs_fork
+def test_a_forked_child_batches_itself_and_its_parents_reply_goes_on(greedy) -> None:
+    expected = ids_of(greedy.submit([6, 7], GREEDY))
+    run = greedy.submit([5], SamplingParams(temperature=0, max_new_tokens=150))
+    next(run)
+
+    def work() -> None:
+        assert "goes on in the parent" in str(list(run)[-1].error)
+        assert ids_of(greedy.submit([6, 7], GREEDY)) == expected
+        greedy.close()
+
+    in_child(work)
+    in_child(greedy.close)
+    assert len(ids_of(run)) == 149
+    assert ids_of(greedy.submit([6, 7], GREEDY)) == expected

@@ -29,6 +29,7 @@ from chatlab.streaming.many import stream_many
 from chatlab.streaming.stream import astream, stream
 from chatlab.testing import tiny_tokenizer
 from chatlab.tokenizers.load import load_tokenizer
+from tests.support.forked import in_child, needs_fork
 
 TOKENIZER = tiny_tokenizer("byte-level")
 TEXT = "Hello 👍🏽 日本, how are you?"
@@ -45,6 +46,8 @@ class Pieces(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self.pieces:
+            while isinstance(piece, Late) and not piece.event.is_set():
+                await asyncio.sleep(0.01)
             yield piece
             await asyncio.sleep(0)
         if self.hang:
@@ -54,6 +57,15 @@ class Pieces(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         self.closed = True
+
+
+class Late(bytes):
+    """A piece that comes when an event has happened."""
+
+    def __new__(cls, event: threading.Event, data: bytes) -> Late:
+        made = super().__new__(cls, data)
+        made.event = event
+        return made
 
 
 def chunk(**choice) -> dict:
@@ -572,3 +584,34 @@ def test_text_events_carry_the_servers_pieces() -> None:
         server.answer = lambda body: ok(wire(text_chunks(["a", "b"]), done=False))
         events = list(engine.submit([5]))
     assert [event.text for event in events if isinstance(event, TextEvent)] == ["a", "b"]
+
+
+@needs_fork
+def test_a_forked_child_asks_the_server_itself_and_its_parents_reply_goes_on(engine, server) -> None:
+    """Three uses of the child's: a new request, the inherited one, and the end of the engine."""
+    forked = threading.Event()
+
+    def answer(body: dict) -> httpx2.Response:
+        if body["prompt"] == [9]:
+            return ok(wire(id_chunks([5])[:1], done=False), Late(forked, wire(id_chunks([6, 7], usage=False))))
+        return ok(wire(id_chunks([11, 12])))
+
+    server.answer = answer
+    run = engine.submit([9])
+    assert next(run).token_id == 5
+
+    def work() -> None:
+        assert [run.get(5).finish_reason, str(run.end.error)[:22]] == ["error", "the process was forked"]
+        for _ in range(2):
+            assert read(engine)[0] == [11, 12]
+        run.cancel()
+        engine.close()
+        with pytest.raises(EngineClosed):
+            engine.submit([5])
+
+    in_child(work)
+    in_child(engine.close)
+    forked.set()
+    assert [event.token_id for event in run if isinstance(event, TokenEvent)] == [6, 7]
+    assert run.end.finish_reason in ("stop", "eos")
+    assert read(engine)[0] == [11, 12]

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-import traceback
-import warnings
-from collections.abc import Callable
-
 import pytest
 
 from chatlab.errors import EngineError
 from chatlab.prompts.formats.vicuna import ChatPromptVicuna
 from chatlab.streaming.stream import stream
 from chatlab.testing import ScriptedEngine
+from tests.support.forked import in_child, needs_fork
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-
-
-def in_child(work: Callable[[], None]) -> None:
-    """Fork and run; what hangs is killed and fails."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
-        pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    deadline = time.monotonic() + 20
-    while (done := os.waitpid(pid, os.WNOHANG)) == (0, 0):
-        if time.monotonic() > deadline:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            pytest.fail("the child hangs")
-        time.sleep(0.01)
-    assert done[1] == 0
+pytestmark = needs_fork
 
 
 def test_a_child_streams_on_the_engine_that_its_parent_is_using(engine) -> None:

@@ -28,6 +28,9 @@ _LINGER_S = 2.0
 _FACT_S = 5.0
 _LOGGERS = ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks")))
 
+_LEFT: list[Any] = []
+"""In a forked child, what is its parent's: to collect it would meddle with the parent's sockets."""
+
 _HUNG_UP = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 _Error = TypeVar("_Error", bound=EngineError)
@@ -70,23 +73,38 @@ class Connection:
         if key is not None:
             for name in _LOGGERS:
                 logging.getLogger(name).addFilter(self._filter)
+        self._transport = transport
+        self._begin()
+
+    def _begin(self) -> None:
+        """Have a thread, a loop and a client."""
+        self._is_left = False
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=_serve, args=[self.loop], name="chatlab-remote-engine", daemon=True)
         self.thread.start()
-        self.client: httpx2.AsyncClient = self.wait(self._client(transport))
+        self.client: httpx2.AsyncClient = self.wait(self._client())
         self._drop = weakref.finalize(self, _disconnect_soon, self.loop, self.client, self._filter)
         self._drop.atexit = False  # at the exit the engine is closed, as all are
 
+    def after_fork(self) -> None:
+        """Leave the thread, the loop and the client to the parent; the next one who waits begins anew."""
+        self._is_left = True
+        self._drop.detach()
+        _LEFT.append((self.loop, self.thread, self.client))
+
     def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Do ``work`` in the connection's thread, and wait for it."""
+        if self._is_left:
+            self._begin()
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
 
     def close(self) -> None:
         """Disconnect and end the thread."""
-        self.wait(self.client.aclose())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self._drop.detach()
+        if not self._is_left:
+            self.wait(self.client.aclose())
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self.thread.join()
+            self._drop.detach()
         _unfilter(self._filter)
 
     async def ask(self, url: str, body: dict[str, Any], reader: Reader) -> None:
@@ -125,14 +143,14 @@ class Connection:
             error.__cause__ = error.__context__ = None
         return error
 
-    async def _client(self, transport: Any) -> httpx2.AsyncClient:
+    async def _client(self) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
             headers={"Accept-Encoding": "identity"}
             | ({} if self._key is None else {"Authorization": f"Bearer {self._key.reveal()}"}),
             timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
             trust_env=False,
             follow_redirects=False,
-            transport=transport,
+            transport=self._transport,
         )
 
     async def _stream(
