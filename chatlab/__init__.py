@@ -11,6 +11,7 @@ transformers nor a user interface.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -96,7 +97,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'chatlab' has no attribute {name!r}")
+        # With its name and object, Python says which name is near.
+        raise AttributeError(f"module 'chatlab' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     value = getattr(importlib.import_module(f"chatlab.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -57,7 +57,7 @@ Each message names the thing that is wrong and the way out.
 from __future__ import annotations
 
 import re
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from chatlab.render import readable
 
@@ -238,6 +238,15 @@ class DecodeError(ChatlabError, ValueError):
 
 class TokenIdError(ChatlabError, ValueError):
     """A token id outside the vocabulary."""
+
+    @classmethod
+    def unknown(cls, tokenizer: str, token_id: object, last: int) -> Self:
+        """That a tokenizer of this name has no such id, with the last that it has."""
+        if isinstance(token_id, str):
+            return cls(
+                f"token ids are whole numbers, not the text {token_id!r:.40}: tokenizer.encode(text) gives the ids"
+            )
+        return cls(f"{tokenizer} has no token id {token_id!r:.40}: its ids end at {last}")
 
 
 class ModelLoadError(ChatlabError):

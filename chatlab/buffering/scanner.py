@@ -298,7 +298,9 @@ def check_stops(stops: Iterable[str]) -> tuple[str, ...]:
         BufferingError: a single string instead of a list, or a stop that is empty or no ``str``.
     """
     if isinstance(stops, str):
-        raise BufferingError(f"stop strings come as a list: pass [{stops!r}]")
+        raise BufferingError(f"stop strings come as a list: pass [{stops or '###'!r}]")
+    if not isinstance(stops, Iterable):
+        raise BufferingError(f"stop strings come as a list such as ['###'], not {stops!r:.80}")
     checked = tuple(dict.fromkeys(stops))
     for stop in checked:
         if not isinstance(stop, str) or not stop:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chatlab.cli.completion import prompt_formats
 from chatlab.cli.shell import Revision, app, console, errors, typed_errors
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ def chat(
     model: Annotated[str | None, typer.Argument(help="folder or hub id; default: the embedded tiny model")] = None,
     revision: Revision = None,
     url: Annotated[str | None, typer.Option(help="an OpenAI-compatible server that runs MODEL instead")] = None,
-    prompt: Annotated[str | None, typer.Option(help="a prompt format; default: what fits the model")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="a prompt format; default: what fits the model", autocompletion=prompt_formats)
+    ] = None,
     system: Annotated[str | None, typer.Option(help="a system text")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps")] = "cpu",
     temperature: Annotated[float | None, typer.Option(help="0 takes the likeliest token")] = None,

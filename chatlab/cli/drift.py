@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from chatlab.cli.completion import cut_strategies, prompt_formats
 from chatlab.cli.shell import (
     DRIFT,
     ERROR,
@@ -60,13 +61,15 @@ def drift(
     prompt: Annotated[
         str,
         typer.Option(
-            help="a prompt format such as llama2, chatml, mistral-v3, or your own module:Class or file.py:Class"
+            help="a prompt format such as llama2, chatml, mistral-v3, or your own module:Class or file.py:Class",
+            autocompletion=prompt_formats,
         ),
     ] = "llama2",
     strategy: Annotated[
         list[str] | None,
         typer.Option(
-            help="a way of cutting, or your own module:function or file.py:function; repeat it; default: all known"
+            help="a way of cutting, or your own module:function or file.py:function; repeat it; default: all known",
+            autocompletion=cut_strategies,
         ),
     ] = None,
     dialogues: Annotated[

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from chatlab.cli.completion import aliases
 from chatlab.cli.reports import Format, Out, no_verdict, write_report
 from chatlab.cli.shell import app, console
 from chatlab.errors import LockError, OutputError
@@ -65,7 +66,7 @@ def _answer(
 
 @app.command()
 def lock(
-    alias: Annotated[str, typer.Argument(help="the name to lock it under")],
+    alias: Annotated[str, typer.Argument(help="the name to lock it under", autocompletion=aliases)],
     source: Annotated[str | None, typer.Argument(help="what to lock; left out with --update")] = None,
     revision: Annotated[str | None, typer.Option(help="commit, tag or branch")] = None,
     file: LockFile = Path("chatlab.lock"),
@@ -102,7 +103,9 @@ def lock(
 
 @app.command()
 def check(
-    alias: Annotated[str | None, typer.Argument(help="one entry; left out, all of them")] = None,
+    alias: Annotated[
+        str | None, typer.Argument(help="one entry; left out, all of them", autocompletion=aliases)
+    ] = None,
     file: LockFile = Path("chatlab.lock"),
     online: Annotated[bool, typer.Option("--online", help="also ask the hub whether a branch moved")] = False,
     format: Format = "rich",

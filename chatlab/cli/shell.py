@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from typer.core import TyperGroup
 
+import chatlab
 from chatlab.errors import ChatlabError
 from chatlab.terminal import Terminal
 from chatlab.tokenizers.interface import Tokenizer
@@ -73,9 +74,26 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 console = Terminal()
 errors = Terminal(stderr=True)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        console.print(f"chatlab {chatlab.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _(
+    version: Annotated[
+        bool, typer.Option("--version", help="tell the version and leave", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
 
 Source = Annotated[str, typer.Argument(help="folder, tokenizer.json, tokenizer.model or hub id")]
 Revision = Annotated[str | None, typer.Option(help="commit, tag or branch of a hub id")]

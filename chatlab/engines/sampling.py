@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 from chatlab.errors import SamplingError
@@ -63,7 +64,8 @@ class SamplingParams:
         for name in ("stop", "stop_ids"):
             value = getattr(self, name)
             if isinstance(value, (str, int)):
-                raise SamplingError(f"{name} must be a list, not {value!r}: write [{value!r}]")
+                example = value if value != "" else "###"
+                raise SamplingError(f"{name} must be a list, not {value!r}: write [{example!r}]")
             if not isinstance(value, Iterable):
                 raise SamplingError(f"{name} must be a list, not {value!r}: leave it out, or write []")
             object.__setattr__(self, name, tuple(value))
@@ -104,7 +106,9 @@ class SamplingParams:
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(data) - known):
-            raise SamplingError(f"no sampling parameter is called {', '.join(unknown)}: there are {sorted(known)}")
+            raise SamplingError(
+                f"no sampling parameter is called {', '.join(unknown)}: {_meant(unknown, known)}there are {sorted(known)}"
+            )
         return cls(**data)
 
     def _check_penalty(self) -> None:
@@ -139,3 +143,27 @@ def _real(value: object) -> bool:
 
 def _integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+_ELSEWHERE = {
+    "max_tokens": "max_new_tokens",
+    "max_completion_tokens": "max_new_tokens",
+    "max_length": "max_new_tokens",
+    "n_predict": "max_new_tokens",
+    "num_predict": "max_new_tokens",
+    "stop_strings": "stop",
+    "stop_token_ids": "stop_ids",
+    "eos_token_id": "stop_ids",
+    "repeat_penalty": "repetition_penalty",
+    "frequency_penalty": "repetition_penalty",
+    "do_sample": "temperature",
+    "top_logprobs": "logprobs",
+}
+"""What servers and libraries call them."""
+
+
+def _meant(unknown: list[str], known: Collection[str]) -> str:
+    """What was probably meant, with the words around it; nothing where nobody can tell."""
+    near = [[_ELSEWHERE[name]] if name in _ELSEWHERE else get_close_matches(name, known, n=1) for name in unknown]
+    meant = [name for names in near for name in names]
+    return f"did you mean {', '.join(meant)}? " if meant else ""

@@ -293,7 +293,7 @@ class FastTokenizer(Tokenizer):
         # Rust leaves unknown ids out without a word, and text would be lost.
         if not self._ids.issuperset(token_ids):
             unknown = next(token_id for token_id in token_ids if token_id not in self._ids)
-            raise TokenIdError(f"{self.name} has no token id {unknown}: its ids end at {max(self._ids, default=-1)}")
+            raise TokenIdError.unknown(self.name, unknown, max(self._ids, default=-1))
 
 
 def _decodes_by_itself(tokenizer: Any) -> bool:

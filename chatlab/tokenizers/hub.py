@@ -166,8 +166,8 @@ class Hub:
 
     def _offline(self, revision: str) -> OfflineError:
         return OfflineError(
-            f"{self.repo_id} at {revision} is not wholly on this machine and the hub cannot be reached: give the folder of a "
-            "copy, or, with a network and HF_HUB_OFFLINE unset, fetch it once: "
+            f"{self.repo_id} at {revision} is not wholly on this machine (and no folder here has that name), and the hub cannot be "
+            "reached: give the folder of a copy, or, with a network and HF_HUB_OFFLINE unset, fetch it once: "
             f"hf download {self.repo_id} --revision {revision}"
         )
 

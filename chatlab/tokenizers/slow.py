@@ -138,7 +138,7 @@ class SlowTokenizer(Tokenizer):
         last = self.vocab_len - 1
         for token_id in token_ids:
             if not 0 <= token_id <= last:
-                raise TokenIdError(f"{self.name} has no token id {token_id}: its ids end at {last}")
+                raise TokenIdError.unknown(self.name, token_id, last)
 
 
 class _KeepsEnds(SlowTokenizer):

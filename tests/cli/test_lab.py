@@ -128,3 +128,18 @@ def test_jupyterlab_opens_on_the_copy_and_answers_ctrl_c_itself(
     monkeypatch.setattr(subprocess, "Popen", lambda command: opened.append(Jupyter(command)) or opened[-1])
     assert lab().exit_code == 7
     assert opened[0].calls == [([sys.executable, "-m", "jupyter", "lab", "chatlab-notebooks"], sorted(OURS))]
+
+
+def test_what_stands_behind_two_dashes_goes_to_jupyterlab(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Jupyter] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command: opened.append(Jupyter(command)) or opened[-1])
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert "chatlab lab -- --allow-root" in lab("--port", "9999", "--", "--no-browser").stderr
+    assert opened[0].calls[0][0][-2:] == ["--port=9999", "--no-browser"]
+    assert lab("--", "--allow-root").stderr == ""
+
+
+def test_nobody_else_is_told_of_root(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "Popen", Jupyter)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert lab().stderr == ""

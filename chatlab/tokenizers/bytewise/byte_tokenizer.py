@@ -94,7 +94,7 @@ class ByteTokenizer(Tokenizer):
     def _check(self, token_ids: Sequence[int]) -> None:
         for token_id in token_ids:
             if not 0 <= token_id < len(self._pieces):
-                raise TokenIdError(f"{self.name} has no token id {token_id}: its ids end at {len(self._pieces) - 1}")
+                raise TokenIdError.unknown(self.name, token_id, len(self._pieces) - 1)
 
 
 def spans_of_bytes(text: str, pieces: Sequence[bytes]) -> list[Span] | None:
