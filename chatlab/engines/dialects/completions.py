@@ -102,7 +102,7 @@ class CompletionReader:
             self._go_on(chunk)
         self.saw_ids |= bool(token_ids)
         self.saw_logprobs |= any(own is not None for own, _ in chunk.scores)
-        self._emit(text, token_ids, chunk.scores)
+        self._emit(text, token_ids, chunk.scores, at_end=is_end(chunk.end))
         if is_end(chunk.end):
             self._end(chunk)
         self._learn(chunk)
@@ -132,11 +132,12 @@ class CompletionReader:
         if self._ends < self.taken or chunk.end is None:
             raise RemoteError("the server went on after it had said that the reply ended")
 
-    def _emit(self, text: str, token_ids: tuple[int, ...], scores: Scores) -> None:
+    def _emit(self, text: str, token_ids: tuple[int, ...], scores: Scores, *, at_end: bool) -> None:
         self.text += text
         self.token_ids += token_ids
         if self._ids_out:
-            if text and not token_ids:
+            # With the end comes what was held: the rest of a character or of a stop, of ids that came before.
+            if text and not token_ids and not at_end:
                 raise RemoteError(
                     f"a piece of the reply came without its token ids, which this server gave at connect: {text!r:.200}"
                 )

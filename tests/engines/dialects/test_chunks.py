@@ -430,3 +430,17 @@ def test_a_proxy_that_cuts_into_letters_is_believed_where_the_tokenizer_counts_n
 )
 def test_a_server_that_contradicts_itself_is_an_error(chunks: list[dict]) -> None:
     assert isinstance(read(chunks).error, RemoteError)
+
+
+def test_what_was_held_may_come_with_the_end_without_ids_of_its_own() -> None:
+    """The rest of a character belongs to ids that came before; in the middle such a piece is one that lost its ids."""
+    ids = TOKENIZER.encode("👍")
+    held = [
+        *(choice(text="", token_ids=[i]) for i in ids[:2]),
+        choice(text="\ufffd", token_ids=[], finish_reason="length"),
+    ]
+    asked = Asked(max_new_tokens=2, tokenizer=TOKENIZER)
+    reply = read(held, ids_out=True, asked=asked)
+    assert (reply.error, reply.ids, reply.reason) == (None, ids[:2], "length")
+    for lost in ([choice(text="a", token_ids=[]), *held], [*held[:2], choice(text="lost", finish_reason="length")]):
+        assert read(lost, ids_out=True, asked=asked).error is not None
