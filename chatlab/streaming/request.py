@@ -9,7 +9,7 @@ from typing import Any, Literal
 from chatlab.buffering.scanner import Replacements, check_replacements
 from chatlab.engines.engine import Engine, hidden_ids
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import BufferingError, ContextLengthError, EngineError, GenerationError, SamplingError
+from chatlab.errors import BufferingError, ContextLengthError, EngineError, GenerationError, SamplingError, TokenIdError
 from chatlab.streaming.asked_prompt import AskedPrompt, Prompt, check_prompt_kind
 from chatlab.streaming.channel_formats.choice import channels_for
 from chatlab.streaming.channel_formats.message import text_arguments
@@ -53,6 +53,8 @@ class Request:
         decode = self.tokenizer.decoder(skip_special_tokens=self.skip_special_tokens)
         try:
             detokenizer = StreamingDetokenizer(decode, self.prompt_ids, self.special_ids)
+        except TokenIdError:
+            raise  # the prompt's fault, told as an engine tells it
         except Exception as error:
             raise GenerationError(f"the decoder failed on the prompt: {type(error).__name__}: {error}") from error
         return Reply(
@@ -82,9 +84,13 @@ def build_request(
     overflow: Overflow = "error",
     channels: Asked | None = None,
     include_stop_str_in_output: bool = False,
+    warn: bool = True,
     **sampling: Any,
 ) -> Request:
-    """Settle a request; the arguments are those of :func:`chatlab.streaming.stream.stream`."""
+    """Settle a request; the arguments are those of :func:`chatlab.streaming.stream.stream`.
+
+    Without ``warn`` a control token that a message spells is text and no more said of it, as a server wants it.
+    """
     _check_engine(engine)
     check_prompt_kind(prompt)
     if overflow not in ("error", "drop_turns"):
@@ -98,7 +104,7 @@ def build_request(
     encoding = {
         "add_special_tokens": add_special_tokens,
         "allow_control_tokens": allow_control_tokens,
-        "warn": not engine.reads_text,
+        "warn": warn and not engine.reads_text,
     }
     with OpenReply(asked.dialogue) as open_reply:
         fitted, prompt_ids, dropped_turns = _fit(asked, engine, params, overflow, encoding)

@@ -9,7 +9,7 @@ from typing import Any
 
 from chatlab.engines.engine import EndEvent, Engine, Event, PrefixUse, TokenStream
 from chatlab.errors import EngineError
-from chatlab.streaming.channels import Passage
+from chatlab.streaming.channels import Channels, Passage
 from chatlab.streaming.reply import Reply
 from chatlab.streaming.request import Request
 from chatlab.streaming.result import Delta, StreamResult
@@ -68,6 +68,16 @@ class Run:
     def prefix(self) -> PrefixUse | None:
         """How much of the prompt was read before, from the first delta on; ``None`` where the engine does not tell."""
         return self.events.prefix
+
+    @property
+    def stop_str(self) -> str | None:
+        """The stop string that was found."""
+        return self._reply.stop
+
+    @property
+    def channels(self) -> Channels | None:
+        """How the reply is split; ``None`` where it is not."""
+        return self._reply.channels
 
     @property
     def passages(self) -> tuple[Passage, ...]:

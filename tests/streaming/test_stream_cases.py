@@ -7,9 +7,11 @@ import time
 
 import pytest
 
-from chatlab.errors import EngineError, GenerationError
+from chatlab.errors import EngineError, GenerationError, TokenIdError
+from chatlab.prompts.control_tokens.encode import ControlTokenWarning
+from chatlab.prompts.formats.vicuna import ChatPromptVicuna
 from chatlab.streaming.stream import stream
-from chatlab.testing import ScriptedEngine
+from chatlab.testing import ScriptedEngine, tiny_tokenizer
 from tests.streaming.pieces import Llama
 
 
@@ -122,3 +124,23 @@ def test_a_slow_consumer_holds_nobody_up(engine) -> None:
     assert stream([6], engine, max_new_tokens=5).result().finish_reason == "length"
     time.sleep(0.01)
     assert slow.result().finish_reason == "length"
+
+
+def test_an_id_that_no_vocabulary_has_is_the_prompt_s_fault() -> None:
+    """A model's output layer is often padded beyond its vocabulary, so an engine may take such an id."""
+    llama = Llama("▁four,")
+    with pytest.raises(TokenIdError, match="10000"):
+        stream([5, 10_000], ScriptedEngine("a"), tokenizer=llama.tokenizer)
+
+
+def test_a_stop_string_is_told_and_a_warning_can_be_left_out() -> None:
+    prompt = ChatPromptVicuna()
+    prompt.add_requester_msg("Hi </s>")
+    with ScriptedEngine([5, 6], tiny_tokenizer("byte-fallback")) as engine:
+        with pytest.warns(ControlTokenWarning):
+            stream(prompt.copy(), engine).result()
+        stream(prompt, engine, warn=False).result()  # warnings are errors here
+    reply = stream("x", ScriptedEngine("ab#c"), stop=["#"])
+    assert reply.stop_str is None
+    reply.result()
+    assert reply.stop_str == "#"
