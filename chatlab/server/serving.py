@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 from chatlab.engines.engine import Engine, FinishReason, check_prompt
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatlabError, RequestError, ServerClosing
+from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.server.admission import Admission, OnPlace, Ticket
 from chatlab.server.limits import Limits
-from chatlab.streaming.asked_prompt import Prompt
+from chatlab.streaming.asked_prompt import AskedPrompt, Prompt
 from chatlab.streaming.channel_formats.registry import Asked
+from chatlab.streaming.channels import Channels
 from chatlab.streaming.request import Request, build_request
 from chatlab.streaming.result import Delta
 from chatlab.streaming.stream import AsyncTextStream
@@ -79,6 +81,19 @@ class Answer:
     def finish_reason(self) -> FinishReason | None:
         """Why it ended; ``None`` before."""
         return self._finish_reason or ("cancelled" if self._reply.ended else None)
+
+    @property
+    def channels(self) -> Channels | None:
+        """How it is split into channels; ``None`` where it is not."""
+        return self._reply.channels
+
+    @property
+    def stopped_at(self) -> int | str | None:
+        """The stop string or stop id that ended it; ``None`` before, and where something else did."""
+        if self.finish_reason != "stop":
+            return None
+        last = self.token_ids[-1] if self.token_ids else None
+        return self._reply.stop_str or (last if last in self.params.stop_ids else None)
 
     def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """The reply so far as a message of OpenAI's interface."""
@@ -206,6 +221,19 @@ class Serving:
         """The answer that a reply under way is told as."""
         return Answer(reply)
 
+    async def read(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
+        """The ids of a prompt as an answer would read them; nothing is answered, and no slot is taken.
+
+        A dialogue that does not end in an open reply is read up to its last message.
+        """
+        options: dict[str, Any] = {"add_special_tokens": add_special_tokens, "warn": False}
+        if isinstance(prompt, AbstractChatPrompt) and not any(c.is_open_reply() for c in prompt.get_history()[-1:]):
+            asked = AskedPrompt.ask(prompt, self.tokenizer)
+            return tuple(await asyncio.to_thread(lambda: asked.token_ids(**options)))
+        request = await _in_thread(lambda: self.settle(prompt, **options), _withdraw)
+        request.open_reply.withdraw()
+        return request.prompt_ids
+
     async def close(self, grace_s: float = 0.0) -> bool:
         """Take no more requests, give those that run so much time, end the rest; tell whether none had to be ended."""
         if await self.admission.close(grace_s):
@@ -217,7 +245,7 @@ class Serving:
 
     async def _build(self, prompt: Prompt, params: SamplingParams | None, options: Mapping[str, Any]) -> Request:
         """Encode in a thread, so that a long prompt holds up nobody else."""
-        request = await _in_thread(lambda: self.settle(prompt, params, **options), _withdraw)
+        request = await _in_thread(lambda: self.settle(prompt, params, warn=False, **options), _withdraw)
         try:
             self._check(request)
         except BaseException:
