@@ -49,7 +49,7 @@ class Nursery:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the asker alone; and all children end with one signal
-            env=_environment(),
+            env=bare_environment(),
         )
         self._send(json.dumps({"path": _path(), "libraries": LIBRARIES}).encode() + b"\n")
         self._read(time.monotonic() + START_S)
@@ -140,7 +140,8 @@ def _close(pipe: Any) -> None:
         pipe.close()
 
 
-def _environment() -> dict[str, str]:
+def bare_environment() -> dict[str, str]:
+    """Return the variables that a child gets."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT}
     threads = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return {**kept, **threads, "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}

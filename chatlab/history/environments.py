@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatlab.errors import ChatlabError, VersionInstallError
+from chatlab.child import program
+from chatlab.child.call import ChildLimits
+from chatlab.child.nursery import ANSWER_LIMIT, LIBRARIES, bare_environment
+from chatlab.errors import ChatlabError, TokenizerLimitError, VersionInstallError
 from chatlab.history.matrix import VersionMatrix, matrix_of
 from chatlab.progress.meter import Meter
 from chatlab.progress.progress import Reporter
@@ -23,7 +27,7 @@ from chatlab.snapshots import recorder
 from chatlab.snapshots.arguments import place, switches, texts
 from chatlab.snapshots.cache import Cache
 from chatlab.snapshots.corpus import probe_corpus
-from chatlab.snapshots.snapshot import Snapshot, cache_key
+from chatlab.snapshots.snapshot import Snapshot, cache_key, limits_of
 from chatlab.tokenizers.cache import cache_folder
 from chatlab.tokenizers.source import Source, resolve
 
@@ -107,9 +111,15 @@ def environment(version: str, progress: Callable[[str], None] | None = None) -> 
     return Environment(version=version, python=python)
 
 
-def _run(command: list[str], version: str) -> str:
+def _run(
+    command: list[str],
+    version: str,
+    *,
+    variables: Mapping[str, str] = os.environ,
+    limits: ChildLimits = ChildLimits(),  # noqa: B008 - frozen
+) -> str:
     # Nothing of this process' Python may leak into the other one.
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "COV_"))}
+    clean = {k: v for k, v in variables.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "COV_"))}
     clean.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
     try:
         done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
@@ -117,6 +127,10 @@ def _run(command: list[str], version: str) -> str:
         raise VersionInstallError(f"transformers {version} took longer than {TIMEOUT_SECONDS} s") from error
     except OSError as error:
         raise VersionInstallError(f"transformers {version}: {command[0]} does not start: {error.strerror}") from error
+    if done.returncode == -signal.SIGXCPU:
+        raise TokenizerLimitError(f"transformers {version} took more than {limits.time}")
+    if done.returncode < 0 or "MemoryError" in done.stderr[-1000:]:
+        raise TokenizerLimitError(f"transformers {version} took more than {limits.memory}, or a library of it crashed")
     if done.returncode != 0:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         told = next(
@@ -164,7 +178,12 @@ def _record_in(env: Environment, request: Mapping[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder) / "request.json", Path(folder) / "result.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
-        _run([str(env.python), "-P", recorder.__file__, str(asked), str(answered)], env.version)
+        limits = limits_of(Path(request["folder"]))
+        numbers = [str(limits.time_s), str(limits.memory_bytes), ",".join(LIBRARIES)]
+        command = [str(env.python), "-P", program.__file__, *numbers, recorder.__file__, str(asked), str(answered)]
+        _run(command, env.version, variables=bare_environment(), limits=limits)
+        if answered.stat().st_size > ANSWER_LIMIT:
+            raise TokenizerLimitError(f"transformers {env.version}: its record has more than {ANSWER_LIMIT} bytes")
         found: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
     return found
 

@@ -289,11 +289,16 @@ def recorded(source: Source, request: dict[str, Any], *, cache: bool, place: Pat
         "place": None if place is None else str(place.absolute()),
         "limits": {name: getattr(recorder, name) for name in _RENDER_LIMITS},
     }
-    size = sum(file.stat().st_size for file in recorder.tokenizer_files(source.folder).values())
-    record: dict[str, Any] = in_child(record_of, asked, source.name, ChildLimits.for_bytes(size))
+    record: dict[str, Any] = in_child(record_of, asked, source.name, limits_of(source.folder))
     if cache:
         Cache("snapshots").put(key, record)
     return record
+
+
+def limits_of(folder: Path) -> ChildLimits:
+    """Return what the files of a folder may take of time and memory."""
+    files = recorder.tokenizer_files(folder)
+    return ChildLimits.for_bytes(sum(file.stat().st_size for name, file in files.items() if not name.endswith(".gguf")))
 
 
 _RENDER_LIMITS = ("TEMPLATE_SECONDS", "TEMPLATE_BYTES", "TEMPLATE_CHARACTERS", "WAIT_SECONDS")

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import RevisionCompareError, VersionInstallError
+from chatlab.errors import RevisionCompareError, TokenizerLimitError, VersionInstallError
 from chatlab.history import environments
 from chatlab.history.environments import Environment, compare_versions, snapshot_under
 from chatlab.history.matrix import VersionMatrix, matrix_of
 from chatlab.severity import Severity
+from chatlab.snapshots.corpus import probe_corpus
 from chatlab.snapshots.snapshot import Snapshot, snapshot
 from chatlab.tokenizers.source import resolve
+from tests.support.injections import copy_of
 
 PROMPT = "<s>[INST] Hi [/INST] Hello. </s><s>[INST] Who? [/INST] "
 
@@ -169,3 +172,52 @@ def test_an_environment_is_made_of_pinned_wheels_alone(version, monkeypatch, tmp
     assert install[install.index("--only-binary") + 1] == ":all:"
     assert all(re.fullmatch(r"[a-z0-9_-]+==[\d.]+", wanted) for wanted in install[install.index("--python") + 2 :])
     assert f"transformers=={version}" in install
+
+
+def under_limits(folder, monkeypatch, **request):
+    monkeypatch.setattr(environments, "LIBRARIES", ("tokenizers",))  # all that `raw` needs, and soon imported
+    env = Environment(version="5.0.0", python=Path(sys.executable))
+    asked = {
+        "corpus": probe_corpus(),
+        "also": [],
+        "options": {},
+        "prompts": [],
+        "loaders": ["raw"],
+        "folder": str(folder),
+    }
+    return environments._record_in(env, {**asked, **request})
+
+
+def test_a_record_of_another_version_is_made_within_limits_of_time(tmp_path, monkeypatch):
+    path = copy_of("byte-bpe", tmp_path / "t") / "tokenizer.json"
+    state = json.loads(path.read_text())
+    split = {
+        "type": "Split",
+        "pattern": {"Regex": r"(?:\w|[a-z]){20}\W\W\W\W"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    state["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, state["pre_tokenizer"]]}
+    path.write_text(json.dumps(state))
+    monkeypatch.setenv("CHATLAB_CHILD_SECONDS", "1")
+    with pytest.raises(
+        TokenizerLimitError, match=r"5.0.0 took more than .* s of processor time \(CHATLAB_CHILD_SECONDS"
+    ):
+        under_limits(tmp_path / "t", monkeypatch, prompts=["a" * 3000])
+
+
+def test_a_record_of_another_version_is_made_within_limits_of_memory_and_without_keys(tmp_path, monkeypatch):
+    path = copy_of("byte-bpe", tmp_path / "t") / "tokenizer.json"
+    state = json.loads(path.read_text())
+    double = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    state["normalizer"] = {"type": "Sequence", "normalizers": [double] * 40}
+    path.write_text(json.dumps(state))
+    monkeypatch.setenv("CHATLAB_CHILD_MEMORY_MB", "300")
+    monkeypatch.setenv("SOME_API_KEY", "sk-secret")
+    ran = []
+    monkeypatch.setattr(
+        environments.subprocess, "run", lambda *a, _run=subprocess.run, **k: ran.append(k) or _run(*a, **k)
+    )
+    with pytest.raises(TokenizerLimitError, match=r"5.0.0 took more than 300 MB of memory"):
+        under_limits(tmp_path / "t", monkeypatch, prompts=["a"])
+    assert "sk-secret" not in str(ran[0]["env"])
