@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import threading
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, TextIO
@@ -77,3 +80,73 @@ def harmless_streams() -> Iterator[None]:
         yield
     finally:
         sys.stdout, sys.stderr = streams
+
+
+class _HarmlessFormatter(logging.Formatter):
+    """A handler's own formatter, and the escape behind it."""
+
+    def __init__(self, inner: logging.Formatter | None) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, harmless."""
+        return readable((self.inner or _PLAIN).format(record))
+
+
+_PLAIN = logging.Formatter()
+_LOGS_LOCK = threading.Lock()
+_INSIDE: list[int] = []
+
+
+@contextmanager
+def harmless_logs() -> Iterator[None]:
+    """While a library reads a stranger's files in this process, let what it logs to a stream, and warns, be shown only.
+
+    The escape stands behind each handler's own formatter, for the streams of all loggers; files are left as they are,
+    and so is everything once the last reading has ended.
+    """
+    with _LOGS_LOCK:
+        _INSIDE.append(1)
+        if len(_INSIDE) == 1:
+            _set_formatters()
+    try:
+        yield
+    finally:
+        with _LOGS_LOCK:
+            _INSIDE.pop()
+            if not _INSIDE:
+                _take_formatters_back()
+
+
+def _stream_handlers() -> Iterator[logging.Handler]:
+    loggers = [
+        logging.root,
+        *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)),
+    ]
+    for handler in (*(handler for logger in loggers for handler in logger.handlers), logging.lastResort):
+        if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
+            yield handler
+
+
+_format_warning = warnings.formatwarning
+
+
+def _harmless_warning(*told: Any, **options: Any) -> str:
+    return readable(_format_warning(*told, **options))
+
+
+def _set_formatters() -> None:
+    global _format_warning
+    for handler in _stream_handlers():
+        if not isinstance(handler.formatter, _HarmlessFormatter):
+            handler.setFormatter(_HarmlessFormatter(handler.formatter))
+    _format_warning, warnings.formatwarning = warnings.formatwarning, _harmless_warning
+
+
+def _take_formatters_back() -> None:
+    for handler in _stream_handlers():
+        if isinstance(handler.formatter, _HarmlessFormatter):
+            handler.setFormatter(handler.formatter.inner)
+    if warnings.formatwarning is _harmless_warning:
+        warnings.formatwarning = _format_warning

@@ -27,6 +27,7 @@ from chatlab.errors import (
     harmless,
 )
 from chatlab.folder import check_folder, require_plain
+from chatlab.terminal import harmless_logs
 from chatlab.tokenizers.source import UnpinnedWarning, code_references
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -90,7 +91,7 @@ def load_model(
     }
     folder: Path | None = None
     try:
-        with _progress(sys.stderr.isatty() if progress is None else progress):
+        with harmless_logs(), _progress(sys.stderr.isatty() if progress is None else progress):
             commit = None if local else _commit(str(source), revision, cache_dir)
             if commit is not None:
                 options["revision"] = commit  # a branch may move between one file and the next

@@ -10,6 +10,7 @@ from typing import Any
 from chatlab.child.call import ChildLimits
 from chatlab.child.session import Session
 from chatlab.errors import RevisionError, TokenizerLoadError, harmless
+from chatlab.terminal import harmless_logs
 from chatlab.tokenizers.choose import chosen
 from chatlab.tokenizers.interface import Tokenizer, is_panic
 from chatlab.tokenizers.loaders import Loader
@@ -141,7 +142,8 @@ def _code_options(found: Source, trust_remote_code: bool, code_revision: str | N
 def _load(reading: Reading) -> Tokenizer:
     shown = reading.name if reading.repo_id or reading.path.suffix == ".gguf" else reading.path
     try:
-        return read(reading)
+        with harmless_logs():
+            return read(reading)
     except TokenizerLoadError:
         raise
     except BaseException as error:

@@ -25,7 +25,7 @@ from chatlab.progress.progress import Progress
 from chatlab.progress.screens import TerminalLine
 from chatlab.render import code, csv_cell, csv_value, fenced, json_text, md, one_line
 from chatlab.results import Result
-from chatlab.terminal import Terminal, harmless_streams
+from chatlab.terminal import Terminal, harmless_logs, harmless_streams
 from tests.support.payloads import PAYLOADS
 
 COMMANDS = ["\x1b]52;c;ZXZpbA==\x07", "\x1b[31m", "\x9b31m", "\x1b]0;owned\x1b\\", "\x1b]8;;http://192.0.2.1\x07", "\x07", "\x08",
@@ -247,3 +247,57 @@ def test_a_block_of_code_ends_where_it_should(text: str) -> None:
 def test_a_cell_is_no_formula_and_reads_back(text: str) -> None:
     assert csv_value(csv_cell(text)) == text
     assert not csv_cell(text).startswith(("=", "+", "-", "@", "\t", "\r"))
+
+
+@pytest.mark.parametrize("payload", COMMANDS)
+def test_what_a_library_logs_or_warns_of_a_strangers_files_is_shown(payload, monkeypatch, capsys):
+    """Also outside the command, where nobody wraps the streams; and afterwards all is as it was."""
+    screen, log = io.StringIO(), logging.getLogger("some.library")
+    handler = logging.StreamHandler(screen)
+    handler.setFormatter(mine := logging.Formatter("<%(message)s>"))
+    log.addHandler(handler)
+    monkeypatch.setattr(log, "propagate", False)
+    before = warnings.formatwarning
+    try:
+        with harmless_logs(), harmless_logs():
+            log.warning("a model of type %s", payload)
+            try:
+                raise ValueError(payload)
+            except ValueError:
+                log.exception("failed")
+            screen.write(warnings.formatwarning(payload, UserWarning, "f.py", 1, payload))
+            logging.getLogger("another.library").warning(payload)
+    finally:
+        log.removeHandler(handler)
+    assert screen.getvalue().startswith("<a model of type ")
+    shown = screen.getvalue() + capsys.readouterr().err
+    assert not OBEYED & set(shown)
+    assert handler.formatter is mine
+    assert warnings.formatwarning is before
+
+
+def test_loading_logs_harmlessly(tmp_path, monkeypatch):
+    """``load_tokenizer`` and ``load_model`` let a library in."""
+    from chatlab.engines import load as models
+    from chatlab.tokenizers import load as tokenizers
+    from tests.support.hostile import make_folder
+
+    folder, screen = make_folder(tmp_path / "t"), io.StringIO()
+    handler, log = logging.StreamHandler(screen), logging.getLogger("some.library")
+
+    def says(*given: Any, **options: Any) -> None:
+        log.warning("".join(COMMANDS))
+        raise ValueError("no")
+
+    log.addHandler(handler)
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(tokenizers, "read", says)
+    monkeypatch.setattr(models.AutoModelForCausalLM, "from_pretrained", says)
+    try:
+        for load in (tokenizers.load_tokenizer, models.load_model):
+            with pytest.raises(ChatlabError):
+                load(folder)
+    finally:
+        log.removeHandler(handler)
+    assert len(screen.getvalue().splitlines()) == 2
+    assert not OBEYED & set(screen.getvalue())
