@@ -15,8 +15,29 @@ from typing import Any
 
 from chatlab.errors import SourceNotFound, TokenizerLoadError, harmless
 
-SIZE_LIMIT = 256 * 2**20
+SIZE_LIMIT = 128 * 2**20
 """Bytes of one file that counts; the biggest tokenizer.json in use has about 35 million."""
+
+JSON_LIMIT = 16 * 2**20
+"""Bytes of a configuration that is read here; as Python's values it takes twenty times as much memory."""
+
+VALUES_LIMIT = 2**19
+"""Commas and brackets of a configuration, and so about as many values: libraries copy them all, and slowly."""
+
+TABLE_LIMIT = 2**22
+"""Those of any other JSON; a vocabulary of a million pieces with their scores has 2.7 million."""
+
+CONFIGURATIONS = frozenset(
+    f"{name}.json"
+    for name in (
+        "config",
+        "generation_config",
+        "tokenizer_config",
+        "special_tokens_map",
+        "added_tokens",
+        "processor_config",
+    )
+)
 
 READ_BY_LIBRARIES = frozenset(
     (".json", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".vocab", ".bpe", ".codes", ".py")
@@ -43,6 +64,24 @@ def check_folder(folder: Path, counts: Callable[[str], bool] = lambda name: Fals
         name = path.relative_to(folder).as_posix()
         if path.suffix in READ_BY_LIBRARIES or counts(name):
             require_plain(path, within=folder)
+            require_few_values(path, within=folder)
+
+
+def require_few_values(path: Path, *, within: Path | None = None) -> None:
+    """Refuse a JSON file of so many values that whoever reads it runs out of memory, before anybody does.
+
+    Raises:
+        TokenizerLoadError: it is one, or cannot be read.
+    """
+    if path.suffix == ".json" and path.is_file():
+        configuration = path.name in CONFIGURATIONS
+        data = read_bytes(path, within=within, limit=JSON_LIMIT if configuration else SIZE_LIMIT)
+        _require_few(path, data, VALUES_LIMIT if configuration else TABLE_LIMIT)
+
+
+def _require_few(path: Path, data: bytes, limit: int) -> None:
+    if sum(map(data.count, (b",", b"[", b"{"))) > limit:
+        raise TokenizerLoadError(f"{path} has more than {limit} values, and that is the most that is read")
 
 
 def require_plain(path: Path, *, within: Path | None = None, limit: int | None = SIZE_LIMIT) -> Path:
@@ -98,10 +137,11 @@ def read_json(path: Path, *, within: Path | None = None) -> Any:
     """Return a JSON file's value, whether in UTF-8, with a byte order mark, in UTF-16 or in UTF-32.
 
     Raises:
-        TokenizerLoadError: it is no JSON, nested too deeply, or no plain file.
+        TokenizerLoadError: it is no JSON, nested too deeply, of more than ``JSON_LIMIT`` bytes or ``VALUES_LIMIT`` values, or no plain file.
         SourceNotFound: there is nothing.
     """
-    data = read_bytes(path, within=within)
+    data = read_bytes(path, within=within, limit=JSON_LIMIT)
+    _require_few(path, data, VALUES_LIMIT)
     try:
         return json.loads(data)
     except RecursionError as error:

@@ -32,7 +32,7 @@ def imported(name: str) -> Any:
 def _module(where: str) -> ModuleType:
     path = Path(where)
     if path.suffix != ".py":
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())  # last: what lies here by the name of a library is not imported for it
         return importlib.import_module(where)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")

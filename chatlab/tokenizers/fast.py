@@ -14,10 +14,10 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
-from chatlab.errors import DecodeError, EncodeError, TokenIdError
+from chatlab.errors import DecodeError, EncodeError, TokenIdError, TokenizerLoadError
 from chatlab.tokenizers.changes import CHANGES
 from chatlab.tokenizers.decoding import Decoder, byte_level_bytes, fallback_bytes
-from chatlab.tokenizers.interface import Encoding, Tokenizer, is_panic, refuse_lone_surrogates
+from chatlab.tokenizers.interface import ID_LIMIT, Encoding, Tokenizer, is_panic, refuse_lone_surrogates
 from chatlab.tokenizers.pipeline.patterns import interruptible, may_be_costly
 from chatlab.tokenizers.pipeline.steps import Json, steps
 
@@ -127,6 +127,16 @@ class FastTokenizer(Tokenizer):
     @cached_property
     def _ids(self) -> frozenset[int]:
         return frozenset(self._rust.get_vocab(with_added_tokens=True).values())
+
+    def refuse_absurd_ids(self) -> None:
+        """Refuse a vocabulary with an id that only a stranger's joke has: Rust writes down each id that is left out.
+
+        Raises:
+            TokenizerLoadError: there is one; to write such a pipeline as JSON takes gigabytes, and then the process.
+        """
+        last = max(self._ids, default=-1)
+        if last >= ID_LIMIT:
+            raise TokenizerLoadError(f"{self.name} has the id {last} among {len(self._ids)}: ids end at {ID_LIMIT - 1}")
 
     def encode_spans(self, text: str, *, add_special_tokens: bool = False) -> Encoding:
         """Return the ids of ``text``, each with the characters the pipeline says it came from."""

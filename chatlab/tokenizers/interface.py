@@ -18,6 +18,9 @@ from chatlab.lexicon import lexicon_pattern
 from chatlab.tokenizers.decoding import Decoder, fallback_bytes
 from chatlab.tokenizers.source import Source
 
+ID_LIMIT = 2**24
+"""Ids are below; the biggest vocabularies have a million."""
+
 Span = tuple[int, int]
 """Start and end offset in code points, end exclusive."""
 
@@ -94,6 +97,9 @@ class Tokenizer(ABC):
         The names are those of :mod:`chatlab.tokenizers.changes`. The copy is how a cause is proven.
         """
         return None
+
+    def refuse_absurd_ids(self) -> None:  # noqa: B027 - most have no table that could be absurd
+        """Raise a TokenizerLoadError for ids so high that a library, asked for its tables, would end the process."""
 
     @cached_property
     def special_ids(self) -> frozenset[int]:

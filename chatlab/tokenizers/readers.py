@@ -38,7 +38,9 @@ def read(reading: Reading) -> Tokenizer:
     Raises:
         TokenizerLoadError: a switch is given that nothing reads, or the files do not make a tokenizer.
     """
-    return _READERS[reading.loader](reading)
+    tokenizer = _READERS[reading.loader](reading)
+    tokenizer.refuse_absurd_ids()
+    return tokenizer
 
 
 def _transformers(reading: Reading) -> Tokenizer:

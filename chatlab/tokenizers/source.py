@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from chatlab.errors import ChatlabWarning, RevisionError, SourceNotFound, TokenizerLoadError
-from chatlab.folder import check_folder, read_json, require_plain
+from chatlab.folder import check_folder, read_json, require_few_values, require_plain
 from chatlab.tokenizers import git, hub
 from chatlab.tokenizers.cache import cache_folder
 
@@ -165,6 +165,7 @@ def _local(path: Path) -> Source:
         )
     is_gguf = path.suffix == ".gguf"
     require_plain(path, **({"limit": None} if is_gguf else {}))
+    require_few_values(path)
     # A single file counts alone, so it moves to a folder of its own; a link, because a .gguf is big.
     folder = cache_folder("files", hub.digest(str(path.resolve())))
     folder.mkdir(parents=True, exist_ok=True)

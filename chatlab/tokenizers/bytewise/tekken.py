@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from chatlab.tokenizers.bytewise.byte_tokenizer import ByteTokenizer
+from chatlab.tokenizers.interface import ID_LIMIT
 from chatlab.tokenizers.loaders import Loader, lacks
 
 
@@ -42,9 +44,19 @@ def load_tekken(file: Path, name: str) -> TekkenTokenizer:
 
     Raises:
         TokenizerLoadError: mistral-common is not installed.
+        ValueError: it is told to have more tokens than anybody has.
     """
     try:
         from mistral_common.tokens.tokenizers.tekken import Tekkenizer
     except ImportError as error:
         raise lacks(Loader.MISTRAL, error) from error
+    _refuse_absurd_counts(file)
     return TekkenTokenizer(Tekkenizer.from_file(file), name=name)
+
+
+def _refuse_absurd_counts(file: Path) -> None:
+    """Refuse numbers of tokens that nobody means: mistral-common makes a special token for each."""
+    config = json.loads(file.read_bytes())["config"]
+    for name in ("default_vocab_size", "default_num_special_tokens", "num_vocab_tokens"):
+        if (config.get(name) or 0) >= ID_LIMIT:
+            raise ValueError(f"its {name} is {config[name]}: ids end at {ID_LIMIT - 1}")

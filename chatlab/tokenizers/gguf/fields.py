@@ -6,6 +6,7 @@ The standard library alone, so that any environment can run it. Format: github.c
 from __future__ import annotations
 
 import mmap
+import os
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,13 @@ Fields = dict[str, Any]
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """The ``struct`` letter of each value type that has a fixed size."""
 STRING, ARRAY = 8, 9
+METADATA_LIMIT = 128 * 2**20
+"""Bytes at a file's beginning in which its metadata have to end; those of the biggest vocabularies have 20 million."""
+VALUES_LIMIT = 2**22
+"""Values that all metadata hold together at most, a string counted twice and a field 64 times, as they take time.
+
+A vocabulary of 900,000 pieces with scores and types has 3.6 million.
+"""
 TOKEN_TYPES = {1: "normal", 2: "unknown", 3: "control", 4: "user_defined", 5: "unused", 6: "byte"}
 
 
@@ -32,7 +40,8 @@ def entries(path: Path) -> Iterator[tuple[str, Any, bytes]]:
     """Yield each metadata field with its value and the bytes that say both."""
     with path.open("rb") as file:
         try:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            size = os.fstat(file.fileno()).st_size
+            data = mmap.mmap(file.fileno(), min(size, METADATA_LIMIT), access=mmap.ACCESS_READ)
         except ValueError as error:
             raise ValueError("no GGUF file: it is empty") from error
     with data:
@@ -62,7 +71,7 @@ class _Reader:
     """A place in the bytes of a file; nothing is taken that the file does not hold."""
 
     def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.at = data, 0
+        self.data, self.at, self.left = data, 0, VALUES_LIMIT
 
     def entries(self) -> Iterator[tuple[str, Any, bytes]]:
         if self._bytes(4) != b"GGUF":
@@ -72,6 +81,7 @@ class _Reader:
             raise ValueError(f"GGUF version {version}: 2 and 3 are read")
         _, count = self._number("Q"), self._number("Q")
         for _ in range(count):
+            self._count(64)
             start, key = self.at, self._text()
             value = self._value(self._number("I"))
             yield key, value, self.data[start : self.at]
@@ -81,11 +91,17 @@ class _Reader:
 
     def _list(self) -> list[Any]:
         kind, size = self._number("I"), self._number("Q")
+        self._count(2 * size if kind == STRING else size)
         if kind == STRING:
             self._require(size * 8)  # each has at least its length
             return [self._text() for _ in range(size)]
         letter = _letter(kind)
         return list(struct.unpack(f"<{size}{letter}", self._bytes(size * struct.calcsize(f"<{letter}"))))
+
+    def _count(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(f"a GGUF file whose metadata hold more than {VALUES_LIMIT} values")
 
     def _text(self) -> str:
         return self._bytes(self._number("Q")).decode("utf-8", "surrogateescape")
@@ -100,7 +116,9 @@ class _Reader:
 
     def _require(self, size: int) -> None:
         if size > len(self.data) - self.at:
-            raise ValueError("a GGUF file that ends within its metadata")
+            raise ValueError(
+                f"a GGUF file that ends within its metadata, or has more than {METADATA_LIMIT} bytes of them"
+            )
 
 
 def _letter(kind: int) -> str:
