@@ -199,6 +199,11 @@ def heading_html(text: str, level: int) -> str:
     return f"<h{level}>{escaped(text)}</h{level}>"
 
 
+def quote_html(body: str) -> str:
+    """Return a part that is set off from what stands around it; ``body`` must be escaped already."""
+    return f"<blockquote>{body}</blockquote>"
+
+
 def bar_html(done: int, total: int) -> str:
     """Return a bar; the line beside it says the same to those who do not see it."""
     return f'<progress value="{escaped(done)}" max="{escaped(total)}" aria-hidden="true"></progress>'

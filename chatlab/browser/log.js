@@ -110,22 +110,23 @@ class ChannelText {
     this.kind = null;
     this.section = null; // null: what comes is a delimiter
     this.cut = false;
-    this.drawn = null; // the whole text that is drawn, to leave it alone when it comes again
+    this.text = ""; // what is drawn and its runs, to leave it alone when it comes again; null where that is not known
+    this.runs = [];
   }
 
   set(text, start, runs) {
     if (!runs.length) return this.plain.set(text, start > 0);
-    const drawn = JSON.stringify([text, runs]);
-    if (this.drawn === drawn) return;
+    if (start === 0 && this.text === text && sameRuns(this.runs, runs)) return; // a reader's focus and selection stay
     const open = [...this.element.querySelectorAll("details")].map((details) => details.open);
     this.element.replaceChildren();
+    this.plain.shown = 0;
     this.clear();
     this.at = start;
     this.cut = start > 0;
     const current = runs.findLastIndex(([begin]) => begin <= start);
     this.append(text, [[start, runs[Math.max(current, 0)][1]], ...runs.slice(current + 1)]);
     this.element.querySelectorAll("details").forEach((details, index) => { details.open = open[index] ?? false; });
-    this.drawn = drawn;
+    [this.text, this.runs] = [text, [...runs]];
   }
 
   append(text, runs, at = this.at) {
@@ -134,8 +135,10 @@ class ChannelText {
     if (!this.kind && this.plain.shown) { // what came before the first channel was content, and is drawn already
       this.kind = "content";
       this.section = this.plain;
+      this.text = this.plain.isCut ? null : this.element.textContent;
     }
-    this.drawn = null;
+    if (this.text !== null) this.text += text;
+    this.runs.push(...runs);
     for (const [start, kind] of runs) {
       if (start < this.at) continue;
       text = this.draw(text, start - this.at);
@@ -162,6 +165,22 @@ class ChannelText {
     this.element.append(folded);
     this.section = new GrowingText(inside);
   }
+}
+
+/** Whether runs tell the same; that a text begins as content need not be told. */
+function sameRuns(runs, others) {
+  const told = (list) => JSON.stringify(list.filter(([start, kind]) => start > 0 || kind !== "content"));
+  return told(runs) === told(others);
+}
+
+/** What is drawn of a message without the labels of its parts, which stand in paragraphs of their own. */
+function wordsOf(pre) {
+  let words = "";
+  for (const part of pre.children) {
+    if (words && !part.matches(".cl-block")) words += "\n\n";
+    words += (part.matches("details") ? part.lastElementChild : part).textContent;
+  }
+  return words;
 }
 
 /** A token: its piece as it shows, its id, and how sure the model was, where that is known. */
@@ -381,7 +400,7 @@ function createCopy(source, say) {
   return make("button", { type: "button", class: "cl-copy", onclick: async () => {
     const message = source();
     if (!message) return;
-    const text = message.pre.textContent;
+    const text = wordsOf(message.pre);
     const part = message.text.isCut ? " the last " + codePoints(text).toLocaleString("en") + " characters only" : "";
     try {
       await navigator.clipboard.writeText(text);

@@ -95,7 +95,7 @@ class SavedText(Result):
         for (start, kind), end in zip(self.runs, ends, strict=False):
             block = render.text_html(self.text[start:end])
             if kind == "reasoning":
-                shown.append(render.details_html("Reasoning", block))
+                shown.append(render.details_html("Reasoning", render.quote_html(block)))
             elif kind == "tool_call":
                 shown.append(render.paragraph_html("Tool call") + block)
             elif kind == "content" and start < end:

@@ -36,3 +36,23 @@ def test_each_channel_is_drawn_in_its_own_way(blank_page: Callable[[], Any], los
         True
     ]
     assert one.problems == []
+
+
+def test_the_end_leaves_alone_what_is_drawn(blank_page: Callable[[], Any]) -> None:
+    """So that a reader's focus stays where it is; and what is copied has no labels, but its paragraphs."""
+    one = Bare(blank_page(), StreamView(flush_s=1e6))
+    for delta in stream("Q", ScriptedEngine(REPLY), channels="qwen3"):
+        one.widget.put(delta)
+        one.exchange()
+    one.page.locator(".cl-text summary").press("Enter")
+    one.widget.finish("eos")
+    one.exchange()
+    focused = one.page.evaluate("[document.activeElement.textContent, document.activeElement.parentElement.open]")
+    assert focused == ["Reasoning", True]
+    one.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    one.page.locator(".cl-copy").click()
+    one.page.locator(".cl-status", has_text="copied").wait_for()
+    assert one.page.evaluate("navigator.clipboard.readText()") == "a\n\nHm <img src=x onerror=alert(1)>é👍\n\nHi \n\n{}"
+    label = "getComputedStyle(document.querySelector('.cl-tool_call'), '::before').content"
+    assert one.page.evaluate(label).startswith('"Tool call"')
+    assert one.problems == []
