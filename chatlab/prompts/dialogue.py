@@ -217,7 +217,7 @@ class Dialogue:
         if len(record.messages) < 2 or record.messages[-1]["role"] != "user":
             _check_asked(record.messages)
         return cls(
-            id=str(data.get("id", default_id)),
+            id=default_id if data.get("id") is None else str(data["id"]),
             messages=record.messages,
             tools=record.tools,
             variables=record.variables,

@@ -82,6 +82,7 @@ def _shape_of(data: Mapping[str, Any]) -> str:
     shape = next((key for key in _SHAPES if _is_list(data.get(key))), None)
     shape = shape or next((key for key in _SHAPES if key in data), None)
     if shape is None:
+        _refuse_alternatives(data)
         raise DialogueError(
             f'no "turns" and no "messages" in it, only {sorted(map(str, data))}; "conversations" (ShareGPT) and '
             '"prompt" with "completion" (TRL) are read too',
@@ -148,13 +149,9 @@ def _of_sharegpt(data: Mapping[str, Any], key: str, rest: dict[str, Any]) -> lis
 
 
 def _of_trl(data: Mapping[str, Any], key: str, rest: dict[str, Any]) -> list[Message]:
-    alternatives = [name for name in ("chosen", "rejected") if name in data]
-    if alternatives:
-        raise DialogueError(
-            f'{" and ".join(alternatives)} stand in it, and a dialogue holds one completion: give it as "completion"'
-        )
+    _refuse_alternatives(data)
     prompt, completion = _said(data[key], "user"), _said(rest.pop("completion", None), "assistant")
-    if len(completion) > 1:
+    if completion and not (len(completion) == 1 and _is_reply(completion[0])):
         rest["completion_start"] = len(prompt)  # elsewhere the last message is the completion
     return list(_messages([*prompt, *completion], key))
 
@@ -166,6 +163,18 @@ _SHAPES = {
     "conversation": _of_sharegpt,
     "prompt": _of_trl,
 }
+
+
+def _refuse_alternatives(data: Mapping[str, Any]) -> None:
+    alternatives = [name for name in ("chosen", "rejected") if name in data]
+    if alternatives:
+        raise DialogueError(
+            f'{" and ".join(alternatives)} stand in it, and a dialogue holds one completion: give it as "completion"'
+        )
+
+
+def _is_reply(message: Any) -> bool:
+    return isinstance(message, Mapping) and message.get("role") == "assistant"
 
 
 def _said(given: Any, role: str) -> list[Any]:

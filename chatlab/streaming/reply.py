@@ -53,7 +53,7 @@ class Reply:
             marks: special tokens that stops and delimiters hold.
             include_stop: show the stop string, too.
             skip_special_tokens: whether marks that belong to nothing are left out.
-            text_arguments: which arguments of its tool calls are texts, by function and parameter.
+            text_arguments: which arguments of its tool calls are texts.
         """
         self.text = ""
         self.token_ids: list[int] = []

@@ -45,8 +45,8 @@ class Request:
     marks: Marks
     """Special tokens that stops and delimiters hold."""
     include_stop: bool
-    text_arguments: tuple[tuple[str, str], ...]
-    """Which arguments of a tool call are texts, by function and parameter, as the tools of the prompt tell."""
+    text_arguments: tuple[tuple[str, str, bool], ...]
+    """Which arguments of a tool call are texts, as the tools of the prompt tell."""
 
     def new_reply(self, row: int = 0) -> Reply:
         """An empty reply to this request."""

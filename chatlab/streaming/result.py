@@ -128,8 +128,8 @@ class StreamResult(Result, Plain):
     """The channels of ``text`` in order, each with its text and whether that is a delimiter; empty where not asked for."""
     calls: str = "json"
     """How the tool calls among them are written."""
-    text_arguments: tuple[tuple[str, str], ...] = ()
-    """Which of their arguments are texts, by function and parameter, as the tools of the prompt tell."""
+    text_arguments: tuple[tuple[str, str, bool], ...] = ()
+    """Which of their arguments are texts, as the tools of the prompt tell: function, parameter, whether it may be null."""
 
     def message(self, tools: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
         """The reply as a message; see :func:`chatlab.streaming.channel_formats.message.message_of`."""

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlab.errors import DialogueError
-from chatlab.prompts.dialogue import Dialogue, Turn, fill_prompt, prompts_of
+from chatlab.prompts.dialogue import Dialogue, Turn, fill_prompt, prompts_of, read_dialogues
 from chatlab.prompts.formats.registry import prompt_class
 from chatlab.prompts.messages import dialogue_of
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
@@ -302,6 +302,22 @@ def test_lists_of_pandas_are_lists():
         assert Dialogue.from_dict({key: messages}).messages == dialogue.messages
     turns = numpy.array([{"user": "a", "assistant": "b"}] * 2, dtype=object)
     assert len(Dialogue.from_dict({"turns": turns}).turns) == 2
+
+
+def test_a_record_whose_id_is_null_has_none():
+    records = [{"id": None, "messages": [QUESTION]}, {"id": 0, "messages": [QUESTION]}]
+    assert [dialogue.id for dialogue in read_dialogues(records)] == ["1", "0"]
+
+
+def test_two_completions_are_refused_with_or_without_a_prompt():
+    for prompt in ({}, {"prompt": "Q"}):
+        with pytest.raises(DialogueError, match="chosen and rejected stand in it, and a dialogue holds one completion"):
+            Dialogue.from_dict({**prompt, "chosen": [QUESTION], "rejected": [QUESTION]})
+
+
+def test_a_completion_that_is_no_reply_keeps_its_start():
+    dialogue = Dialogue.from_dict({"prompt": [QUESTION], "completion": [QUESTION]})
+    assert dialogue.fields == {"completion_start": 1}
 
 
 def test_a_field_is_left_out_where_it_is_said_so():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from chatlab.streaming.channel_formats.message import message_of
 from chatlab.streaming.channel_formats.registry import FORMATS
 from chatlab.streaming.channel_formats.tool_calls import WAYS, read_calls
-from chatlab.streaming.channels import split_channels
+from chatlab.streaming.channels import Passage, split_channels
 
 CASES = [
     ("json", '{"name": "f", "arguments": {"n":1.0,  "s":"é"}}', [("f", '{"n":1.0,  "s":"é"}', None)]),
@@ -74,6 +75,46 @@ def test_what_is_no_call_is_told_of(how: str, text: str) -> None:
 def test_no_text_of_a_model_raises(how: str, text: str) -> None:
     for call in read_calls(text, how)[0]:
         assert isinstance(json.loads(call.arguments), dict)
+
+
+@pytest.mark.parametrize(
+    ("schema", "read"),
+    [
+        ({"type": "string"}, ["8001", "true", "null", "x"]),
+        ({"type": ["string", "null"]}, ["8001", "true", None, "x"]),
+        ({"type": "string", "nullable": True}, ["8001", "true", None, "x"]),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, ["8001", "true", None, "x"]),
+        ({"enum": ["8001", "x"]}, ["8001", "true", "null", "x"]),
+        ({"const": "x"}, ["8001", "true", "null", "x"]),
+        ({"type": ["string", "integer"]}, [8001, True, None, "x"]),
+        ({"enum": ["x", 1]}, [8001, True, None, "x"]),
+        ({"type": "integer"}, [8001, True, None, "x"]),
+        ({}, [8001, True, None, "x"]),
+        (True, [8001, True, None, "x"]),
+        ({"type": 3, "anyOf": [7], "enum": []}, [8001, True, None, "x"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("how", ["qwen_xml", "glm_xml"])
+def test_a_schema_tells_which_arguments_are_texts_however_it_says_so(how: str, schema: Any, read: list[Any]) -> None:
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": schema}}}}]
+    found = []
+    for value in ("8001", "true", "null", "x"):
+        call = {
+            "qwen_xml": f"<function=f>\n<parameter=a>\n{value}\n</parameter>\n</function>",
+            "glm_xml": f"f\n<arg_key>a</arg_key>\n<arg_value>{value}</arg_value>",
+        }[how]
+        said = message_of([Passage("tool_call", call)], how, tools)
+        found.append(json.loads(said["tool_calls"][0]["function"]["arguments"])["a"])
+    assert found == read
+
+
+@pytest.mark.parametrize(
+    "tools",
+    [[{}], [{"function": None}], [{"name": "f", "parameters": 3}], [{"name": "f", "parameters": {"properties": [1]}}]],
+)
+def test_what_is_no_schema_tells_nothing(tools: list[Any]) -> None:
+    assert message_of([Passage("content", "Hi")], "qwen_xml", tools) == {"role": "assistant", "content": "Hi"}
 
 
 def test_every_format_reads_its_calls() -> None:

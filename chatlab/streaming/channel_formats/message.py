@@ -25,7 +25,7 @@ def message_of(
         passages: those of a whole reply.
         calls: how its tool calls are written.
         tools: those that the model was given; where its calls carry no types (XML), these tell which arguments are texts.
-        texts: further arguments that are texts, by function and parameter.
+        texts: further arguments that are texts, as :func:`text_arguments` tells them.
     """
     texts = {*texts, *text_arguments(tools)}
     joined = join_passages(passages)
@@ -98,13 +98,32 @@ def _as_openai(call: ToolCall, number: int, raw: str) -> dict[str, Any]:
     }
 
 
-def text_arguments(tools: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Function and parameter of each argument that is a text, as the schemas of tools tell; what is no schema tells nothing."""
+def text_arguments(tools: Iterable[Mapping[str, Any]]) -> Iterator[tuple[str, str, bool]]:
+    """Each argument that is a text, as schemas of tools tell: function, parameter, and whether it may be null.
+
+    What is no schema tells nothing.
+    """
     for tool in tools:
         function = _inner(tool, "function") or tool
         properties = _inner(_inner(function, "parameters"), "properties")
         name = function.get("name", "") if isinstance(function, Mapping) else ""
-        yield from ((name, key) for key in properties if _inner(properties, key).get("type") == "string")
+        for key in properties:
+            kinds = _kinds(_inner(properties, key))
+            if "string" in kinds and kinds <= {"string", "null"}:
+                yield name, key, "null" in kinds
+
+
+def _kinds(schema: Mapping[str, Any], depth: int = 8) -> set[str]:
+    """The types that a schema allows, as far as it says: by ``type``, by its values, or by what it is one of."""
+    of = {str: "string", type(None): "null"}
+    values = [value for value in (schema.get("enum"), [schema["const"]] if "const" in schema else None) if value]
+    named = schema.get("type")
+    kinds = {named} if isinstance(named, str) else {str(kind) for kind in named} if isinstance(named, list) else set()
+    if not kinds:
+        kinds = {of.get(type(value), "other") for value in (values[0] if values else ()) if depth}
+        parts = [*(schema.get("anyOf") or ()), *(schema.get("oneOf") or ())] if depth else []
+        kinds = kinds.union(*(_kinds(part, depth - 1) for part in parts if isinstance(part, Mapping)))
+    return kinds | {"null"} if schema.get("nullable") is True else kinds
 
 
 def _inner(value: object, key: str) -> Mapping[str, Any]:

@@ -25,8 +25,8 @@ class CallSyntaxError(ValueError):
     """A text is no tool call of its format; stays within this room, where a message tells of it."""
 
 
-Texts = Collection[tuple[str, str]]
-"""Functions and their parameters that are texts, whatever they look like."""
+Texts = Collection[tuple[str, str, bool]]
+"""Functions and their parameters that are texts, whatever they look like, and whether ``null`` is none."""
 
 
 def read_calls(text: str, how: str, texts: Texts = ()) -> tuple[list[ToolCall], str | None]:
@@ -150,7 +150,9 @@ def _of_values(name: str, values: Mapping[str, str], texts: Texts) -> ToolCall:
     """A call whose values have no type: what is JSON, or Python's word for it, is read so, and the rest is text."""
     name, read = name.strip(), dict[str, Any]()
     for key, value in values.items():
-        read[key.strip()] = value if (name, key.strip()) in texts else _typed(value)
+        may_be_null = value in ("null", "None") and (name, key.strip(), False) not in texts
+        is_text = any((name, key.strip(), nullable) in texts for nullable in (False, True))
+        read[key.strip()] = value if is_text and not may_be_null else _typed(value)
     return _call(name, json.dumps(read, ensure_ascii=False))
 
 
