@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from chatlab.cli.reports import Format, Out, write_report
-from chatlab.cli.shell import app, errors
-from chatlab.cli.verdict import verdict
+from chatlab.cli.parts.reports import Format, Out, write_report
+from chatlab.cli.parts.shell import app, errors
+from chatlab.cli.parts.verdict import verdict
 
 
 @app.command()

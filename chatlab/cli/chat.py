@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chatlab.cli.completion import prompt_formats
-from chatlab.cli.shell import Revision, app, console, errors, typed_errors
+from chatlab.cli.parts.completion import prompt_formats
+from chatlab.cli.parts.shell import Revision, app, console, errors, typed_errors
 
 if TYPE_CHECKING:
     from chatlab.engines.engine import Engine
@@ -92,7 +92,7 @@ def _remote(url: str, model: str | None, prompt: str | None) -> tuple[Engine, Ab
 
 def _prompt(name: str) -> AbstractChatPrompt:
     """Return a prompt of a format's name, or of the user's own class."""
-    from chatlab.cli.own_code import imported
+    from chatlab.cli.parts.own_code import imported
     from chatlab.prompts.dialogue import new_prompt
     from chatlab.prompts.filling import prompt_class_of
 

@@ -14,8 +14,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from chatlab.cli.completion import cut_strategies, prompt_formats
-from chatlab.cli.shell import (
+from chatlab.cli.parts.completion import cut_strategies, prompt_formats
+from chatlab.cli.parts.shell import (
     DRIFT,
     ERROR,
     EXACT,
@@ -29,14 +29,14 @@ from chatlab.cli.shell import (
     load,
     progress_bar,
 )
+from chatlab.cli.parts.verdict import verdict
 from chatlab.cli.trace import diff_of
-from chatlab.cli.verdict import verdict
 from chatlab.errors import ChatlabError, DialogueError, PromptError
 from chatlab.render import diff_text
 from chatlab.tokenizers.loaders import Loader
 
 if TYPE_CHECKING:
-    from chatlab.cli.without import Without
+    from chatlab.cli.parts.without import Without
     from chatlab.echo.cut import CutStrategy
     from chatlab.echo.summary import DriftTally
     from chatlab.echo.trace import EchoTrace
@@ -103,7 +103,7 @@ def drift(
     ] = None,
 ) -> None:
     """Measure, over many dialogues, what each way of cutting the echo does to the replies."""
-    from chatlab.cli.without import Without
+    from chatlab.cli.parts.without import Without
     from chatlab.echo.summary import DriftTally
     from chatlab.embedded import dialogues_path, tokenizer_path
 
@@ -269,7 +269,7 @@ def _prepared(out: Path | None) -> Path | None:
 
 def _prompt_class(name: str) -> Callable[[], AbstractChatPrompt]:
     """Return the prompt class of a format's name, or the user's own."""
-    from chatlab.cli.own_code import imported
+    from chatlab.cli.parts.own_code import imported
     from chatlab.prompts.filling import prompt_class_of
 
     return prompt_class_of(imported(name) if ":" in name else name)
@@ -277,7 +277,7 @@ def _prompt_class(name: str) -> Callable[[], AbstractChatPrompt]:
 
 def _strategies(names: list[str] | None) -> list[CutStrategy]:
     """Return the known ways of cutting by name, and the user's own."""
-    from chatlab.cli.own_code import imported
+    from chatlab.cli.parts.own_code import imported
     from chatlab.echo.cut import STRATEGIES, chosen_strategies
 
     return chosen_strategies([imported(name) if ":" in name else name for name in names or STRATEGIES])

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from chatlab.cli.notebooks import CHECKOUT, copy_notebooks, notebooks_path
-from chatlab.cli.shell import app, console, errors, typed_errors
+from chatlab.cli.parts.notebooks import CHECKOUT, copy_notebooks, notebooks_path
+from chatlab.cli.parts.shell import app, console, errors, typed_errors
 
 FOLDER = Path("chatlab-notebooks")
 _ROOT = "JupyterLab does not run as root unless it is told to: chatlab lab -- --allow-root"

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from chatlab.cli.completion import aliases
-from chatlab.cli.reports import Format, Out, no_verdict, write_report
-from chatlab.cli.shell import app, console
+from chatlab.cli.parts.completion import aliases
+from chatlab.cli.parts.reports import Format, Out, no_verdict, write_report
+from chatlab.cli.parts.shell import app, console
 from chatlab.errors import LockError, OutputError
 from chatlab.render import readable
 

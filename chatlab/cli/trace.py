@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from chatlab.cli.shell import (
+from chatlab.cli.parts.shell import (
     DRIFT,
     EXACT,
     Legacy,
@@ -21,7 +21,7 @@ from chatlab.cli.shell import (
     errors,
     load,
 )
-from chatlab.cli.verdict import verdict
+from chatlab.cli.parts.verdict import verdict
 from chatlab.render import diff_text, visible
 from chatlab.tokenizers.loaders import Loader
 

@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from chatlab.cli import app
-from chatlab.cli import notebooks as home
+from chatlab.cli.parts import notebooks as home
 from chatlab.errors import OutputError, SourceNotFound
 from tests.conftest import ROOT
 

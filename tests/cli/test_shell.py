@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import chatlab
 from chatlab.cli import app
-from chatlab.cli.completion import aliases, cut_strategies, prompt_formats
+from chatlab.cli.parts.completion import aliases, cut_strategies, prompt_formats
 from chatlab.embedded import tokenizer_path
 
 

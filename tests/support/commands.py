@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import typer
 
-from chatlab.cli import shell
+from chatlab.cli.parts import shell
 
 
 def exit_code(command: Callable[..., None], *arguments: object, **options: object) -> int:

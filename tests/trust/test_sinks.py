@@ -19,7 +19,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from chatlab.cli.reports import write_report
+from chatlab.cli.parts.reports import write_report
 from chatlab.errors import ChatlabError, ChatlabWarning, OutputError, SourceNotFound, UnknownFormat, harmless
 from chatlab.progress.progress import Progress
 from chatlab.progress.screens import TerminalLine

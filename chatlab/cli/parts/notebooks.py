@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import chatlab
 from chatlab.errors import OutputError, SourceNotFound
 from chatlab.files import whole_file
 
-_PACKAGE = Path(__file__).parent.parent
+_PACKAGE = Path(chatlab.__file__).parent
 
 # A wheel carries the notebooks inside the package; a checkout has them beside it.
 INSTALLED, CHECKOUT = _PACKAGE / "embedded_notebooks", _PACKAGE.parent / "notebooks"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import typer
 
-from chatlab.cli.shell import ERROR, UsageError, errors, typed_errors
+from chatlab.cli.parts.shell import ERROR, UsageError, errors, typed_errors
 
 
 @contextmanager

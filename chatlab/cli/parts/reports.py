@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Protocol
 import typer
 from rich.text import Text
 
-from chatlab.cli.shell import console
+from chatlab.cli.parts.shell import console
 from chatlab.errors import ChatlabError, OutputError
 from chatlab.files import write_whole
 from chatlab.render import json_text, readable
