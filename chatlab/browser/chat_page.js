@@ -91,7 +91,7 @@ function createPage(about, history) {
       await settled(); // the log draws in its own time
       log.messages.get(reply.id)?.element.append(createGlass(event, known, specialIds));
     } else if (event.kind === "delta") model.receive(reply.put(event, specialIds));
-    else if (event.kind === "error") reply.end("error", event.error.message);
+    else if (event.kind === "error") reply.end("error", event.message);
     else if (event.kind === "end") reply.end(event.finish_reason);
   };
   const settled = () => new Promise((done) => { setTimeout(done); });
@@ -136,7 +136,7 @@ function createPage(about, history) {
     const question = box.value;
     if (!question.trim() || running) return;
     box.value = "";
-    ask({ user_input: question, regenerate: false }, question);
+    ask({ user_input: question, regenerate: false, return_token_ids: true }, question);
   };
   const stop = () => {
     if (!running) return;
@@ -165,7 +165,7 @@ function createPage(about, history) {
   const sendButton = button("send", "Send", send);
   const stopButton = createStop(stop);
   stopButton.addEventListener("click", () => box.focus());
-  const againButton = button("again", "Regenerate", () => ask({ user_input: "", regenerate: true }, ""));
+  const againButton = button("again", "Regenerate", () => ask({ user_input: "", regenerate: true, return_token_ids: true }, ""));
   const newButton = button("new", "New chat", newChat);
   const copy = createCopy(lastReply, (words) => { status.textContent = words; });
   const draw = () => {

@@ -49,7 +49,7 @@ class ServerText {
   }
 }
 
-/** The events of a stream of server-sent events, each the JSON of its data. */
+/** The events of a stream of server-sent events: the JSON of each one's data, with its name as `kind`. */
 async function* eventsOf(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -59,9 +59,9 @@ async function* eventsOf(response) {
     const blocks = (rest + value).split(/\r?\n\r?\n/);
     rest = blocks.pop();
     for (const block of blocks) {
-      const lines = block.split(/\r?\n/).filter((line) => line.startsWith("data:"));
-      const data = lines.map((line) => line.slice(5).trimStart()).join("\n");
-      if (data && data !== "[DONE]") yield JSON.parse(data);
+      const fields = block.split(/\r?\n/).map((line) => /^(\w+): ?(.*)$/s.exec(line) ?? []);
+      const of = (name) => fields.filter(([, found]) => found === name).map(([, , value]) => value).join("\n");
+      if (of("data")) yield { kind: of("event"), ...JSON.parse(of("data")) };
     }
   }
 }
@@ -72,8 +72,7 @@ async function refusalOf(response) {
   try {
     told = await response.json();
   } catch { /* a proxy's page, or nothing */ }
-  const error = told.error ?? told.detail ?? {};
-  const words = typeof error === "string" ? error : error.message ?? "";
+  const words = [told.detail, told.error?.message, told.error].find((found) => typeof found === "string");
   const retry = response.headers.get("retry-after");
   return (words || "the server answered " + response.status) + (retry ? ": ask again in " + retry + " s" : "");
 }

@@ -10,9 +10,9 @@ from starlette.testclient import TestClient
 
 from chatlab.browser.assets import asset
 from chatlab.server.admission import Admission
-from chatlab.server.app import create_app
-from chatlab.server.page import page_routes
 from chatlab.server.serving import Serving
+from chatlab.server.site.app import create_app
+from chatlab.server.site.page import page_routes
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 
 

@@ -19,9 +19,9 @@ import pytest
 
 from chatlab.errors import RequestError, ServerError
 from chatlab.server.admission import Admission
-from chatlab.server.app import create_app
-from chatlab.server.running import run
 from chatlab.server.serving import Serving
+from chatlab.server.site.app import create_app
+from chatlab.server.site.running import run
 from chatlab.testing import ScriptedEngine
 from tests.conftest import ROOT
 
@@ -29,8 +29,8 @@ PROGRAM = """
 import sys
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
-from chatlab.server.app import create_app
-from chatlab.server.running import run
+from chatlab.server.site.app import create_app
+from chatlab.server.site.running import run
 from chatlab.server.serving import Serving
 from chatlab.server.delivery import Delivery
 from chatlab.errors import ServerError
