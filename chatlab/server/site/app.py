@@ -58,12 +58,14 @@ def create_app(
 
 
 def health_routes(serving: Serving, name: str) -> APIRouter:
-    """``/health``: how full the server is, from counts alone, so that a busy engine delays nobody who asks."""
+    """``/health``: how full the server is, from counts alone, so that a busy engine delays nobody who asks; 503 at the end."""
     router = APIRouter()
 
     @router.get("/health")
-    async def health() -> dict[str, object]:
-        return {"status": "ok", "model": name, **asdict(serving.admission.load())}
+    async def health() -> Response:
+        closing = serving.admission.closing
+        told = {"status": "closing" if closing else "ok", "model": name, **asdict(serving.admission.load())}
+        return JSONResponse(told, 503 if closing else 200)
 
     return router
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -26,7 +25,7 @@ from chatlab.testing import ScriptedEngine
 from tests.conftest import ROOT
 
 PROGRAM = """
-import sys
+import asyncio, sys
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 from chatlab.server.site.app import create_app
@@ -37,6 +36,10 @@ from chatlab.errors import ServerError
 from chatlab.testing import ScriptedEngine
 serving = Serving(ScriptedEngine("x" * int(sys.argv[1]), delay=0.01))
 router = APIRouter()
+go = asyncio.Event()
+@router.get("/go")
+async def let_go():
+    go.set()
 @router.get("/talk")
 async def talk():
     async def said():
@@ -44,6 +47,8 @@ async def talk():
             async with serving.answer([1], max_new_tokens=10_000, context_len=20_000) as answer:
                 async for delta in answer:
                     yield delta.text.encode()
+                if len(sys.argv) > 3:
+                    await go.wait()
             yield b"!end"
         except ServerError as error:
             yield f"!{error.code}".encode()
@@ -56,8 +61,8 @@ print("down", flush=True)
 class Running:
     """The program above, in a process of its own."""
 
-    def __init__(self, token_len: int, grace_s: float) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(token_len), str(grace_s)]
+    def __init__(self, token_len: int, grace_s: float, *more: str) -> None:
+        command = [sys.executable, "-c", PROGRAM, str(token_len), str(grace_s), *more]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -65,7 +70,7 @@ class Running:
         assert self.process.stdout
         self.url = self.process.stdout.readline().strip()
 
-    def get(self, path: str, timeout: float = 10) -> Any:
+    def get(self, path: str, timeout: float = 60) -> Any:
         return urllib.request.urlopen(self.url + path, timeout=timeout)
 
     def interrupt(self) -> None:
@@ -80,8 +85,8 @@ class Running:
 def running() -> Iterator[Any]:
     made: list[Running] = []
 
-    def start(token_len: int, grace_s: float) -> Running:
-        made.append(Running(token_len, grace_s))
+    def start(*arguments: Any) -> Running:
+        made.append(Running(*arguments))
         return made[-1]
 
     yield start
@@ -100,21 +105,19 @@ def status(one: Running, path: str) -> int:
 
 
 def test_an_answer_that_fits_the_grace_is_whole_and_new_requests_are_refused(running: Any) -> None:
-    one = running(80, 10)
+    one = running(80, 60, "waits")
     assert one.url.startswith("http://127.0.0.1:")
-    with one.get("health") as health:
-        assert json.load(health)["running"] == 0
+    assert status(one, "health") == 200
     with one.get("talk") as answer:
         first = answer.read(1)
         one.interrupt()
-        deadline = time.monotonic() + 5
-        told = b""
-        while b"shutdown" not in told and time.monotonic() < deadline:
-            with one.get("talk") as late:
-                told = late.read()
-        assert told == b"!shutdown"
+        while status(one, "health") != 503:
+            time.sleep(0.02)
+        with one.get("talk") as late:
+            assert late.read() == b"!shutdown"
+        assert status(one, "go") == 200
         assert first + answer.read() == b"x" * 80 + b"!end"
-    assert one.ended(5)[:2] == (0, "down\n")
+    assert one.ended(30)[:2] == (0, "down\n")
 
 
 def test_an_answer_that_takes_longer_is_told_that_the_server_ends(running: Any) -> None:
@@ -123,7 +126,7 @@ def test_an_answer_that_takes_longer_is_told_that_the_server_ends(running: Any) 
         answer.read(1)
         one.interrupt()
         assert answer.read().endswith(b"!shutdown")
-    code, out, err = one.ended(5)
+    code, out, err = one.ended(30)
     assert (code, out, err) == (0, "down\n", "")
 
 
@@ -136,9 +139,9 @@ def test_a_second_interrupt_ends_at_once(running: Any) -> None:
         time.sleep(0.3)
         one.interrupt()
         assert answer.read().endswith(b"!shutdown")
-    code, out, _ = one.ended(5)
+    code, out, _ = one.ended(30)
     assert (code, out) == (0, "down\n")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30, "and not the grace"
 
 
 def served() -> tuple[Any, Serving]:
@@ -178,4 +181,4 @@ def test_health_is_told_while_an_answer_runs(running: Any) -> None:
         for thread in threads:
             thread.join()
     assert len(times) == 30
-    assert max(times) < 2
+    assert max(times) < 20
