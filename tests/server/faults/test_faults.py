@@ -12,6 +12,7 @@ import pytest
 
 from chatlab import SamplingParams, load_tokenizer
 from chatlab.embedded import model_path
+from chatlab.engines.engine import PrefixUse
 from chatlab.errors import ChatBusy, RequestError
 from chatlab.prompts.messages import messages_of, prompt_of_messages
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
@@ -341,18 +342,9 @@ def test_sampling_is_ignored_however_it_is_asked_for(tokenizer: Any) -> None:
 def test_what_was_kept_is_told_as_nothing(tokenizer: Any) -> None:
     serving = DishonestServing(ScriptedEngine("Yes.", tokenizer), fault=FAULTS["cache-lost"])
     answer, _ = answered(serving, PLAIN)
-    answer._reply.events.prefix = PrefixTold(kept_len=7, lost_len=2)
-    assert answer.prefix == PrefixTold(kept_len=0, lost_len=2)
-    answer._reply.events.prefix = None
     assert answer.prefix is None
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrefixTold:
-    """As an engine tells it."""
-
-    kept_len: int
-    lost_len: int
+    answer._reply.events._emitter.prefix = PrefixUse(kept_len=7, lost_len=2)
+    assert answer.prefix == PrefixUse(kept_len=0, lost_len=2)
 
 
 def test_a_fault_that_cannot_show_is_refused(tokenizer: Any) -> None:
