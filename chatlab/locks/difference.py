@@ -76,7 +76,13 @@ def _golden(old: Entry, new: Entry) -> list[tuple[Severity, str]]:
         return [
             (Severity.MAJOR_LATENT, "the probe corpus is another one: lock anew with --update to compare ids again")
         ]
-    return [*_delimiters(old, new), *_families(old, new), *_drift(old, new), *_examples(old, new)]
+    return [
+        *_delimiters(old, new),
+        *_families(old, new),
+        *_drift(old, new),
+        *_examples(old, new),
+        *_conversations(old, new),
+    ]
 
 
 def _delimiters(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
@@ -114,6 +120,24 @@ def _drift(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
         first, *_ = differing
         told = " → ".join(str((side.get(first) or {}).get("kept", "absent")) for side in (before, after))
         yield Severity.MAJOR, f"drift of {len(differing)} prompts differs, of {first} with specials kept: {told}"
+
+
+def _conversations(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:
+    """Yield what conversations lose that they did not when it was locked; an older lock does not say."""
+    before, after = old.golden.get("conversations"), new.golden.get("conversations", {})
+    if before is None:
+        return
+    for key in sorted(after.keys() - before.keys()):
+        yield _severity(after[key]), f"the chat template loses something of conversations: {key}"
+    for key in sorted(before.keys() - after.keys()):
+        yield Severity.INFO, f"the chat template no longer loses something of conversations: {key}"
+
+
+def _severity(label: str) -> Severity:
+    try:
+        return Severity.from_label(label)
+    except ValueError:  # a lock is a file of anybody's
+        return Severity.MAJOR
 
 
 def _examples(old: Entry, new: Entry) -> Iterator[tuple[Severity, str]]:

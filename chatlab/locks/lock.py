@@ -27,6 +27,7 @@ from chatlab.snapshots.snapshot import Snapshot, snapshot
 from chatlab.snapshots.stops import stop_ids
 from chatlab.snapshots.views import Probe, Refused, loader_view
 from chatlab.tokenizers.source import Source, foreign_code, resolve
+from chatlab.turns.audit.audit import conversations_of
 
 HISTORY = 20
 TOKENS = 256
@@ -247,6 +248,7 @@ def golden(taken: Snapshot, loader: str, asked: Sequence[str]) -> dict[str, Any]
         },
         "examples": {label: _example(rows[label]) for label in examples[:GOLDEN]},
         "delimiters": {form: asdict(came) for form, came in delimiters.items()},
+        "conversations": {found.key: found.severity.label for found in conversations_of(taken.record, view)},
         "drift": {label: {"kept": d.keep, "skipped": d.skip} for label, d in drifts.items() if d},
     }
 

@@ -59,12 +59,17 @@ _SHAPES: dict[str, Any] = {
         "examples": {str: {"text": str, "ids": (list, type(None)), "echo": (str, dict, type(None))}},
         "delimiters": {str: {"token": str, "kept": str, "bare": str}},
         "drift": {str: {str: (int, type(None))}},
+        "conversations": {str: str},
     },
     "versions": {str: _TEXT_OR_NONE},
     "snapshot_sha256": str,
     "history": [dict],
 }
 """What each field of an entry looks like: a type, ``[of]``, ``{str: of}``, or an object with just these keys."""
+
+
+_ADDED = frozenset({"conversations"})
+"""Keys that locks of an earlier chatlab lack: what was not locked is not compared."""
 
 
 def fits(value: Any, shape: Any) -> bool:
@@ -80,8 +85,8 @@ def fits(value: Any, shape: Any) -> bool:
     if isinstance(shape, dict):
         return (
             isinstance(value, dict)
-            and value.keys() == shape.keys()
-            and all(fits(value[k], s) for k, s in shape.items())
+            and shape.keys() - _ADDED <= value.keys() <= shape.keys()
+            and all(fits(value[key], shape[key]) for key in value)
         )
     return isinstance(value, shape)
 

@@ -22,7 +22,9 @@ from chatlab.revisions.files import FlagRow, files_tokens, flag_rows, retyped_to
 from chatlab.revisions.structure import differences
 from chatlab.snapshots.recorder import RESERVED
 from chatlab.snapshots.stops import stop_ids
-from chatlab.snapshots.views import Components, Record, loader_view
+from chatlab.snapshots.views import Components, LoaderView, Record, loader_view
+from chatlab.turns.audit.audit import conversations_of
+from chatlab.turns.audit.finding import TemplateFinding
 
 T = TypeVar("T")
 
@@ -65,6 +67,10 @@ class Effects:
     stop_ids: tuple[tuple[int, ...], tuple[int, ...]]
     delimiters: tuple[Delimiter, ...]
     spacing: tuple[Spacing, ...]
+    newly_lost: tuple[TemplateFinding, ...]
+    """What conversations lose by the new chat template, and did not by the old one."""
+    no_longer_lost: tuple[TemplateFinding, ...]
+    """What they lost by the old one, and do not by the new one."""
 
     @property
     def load_differs(self) -> bool:
@@ -140,6 +146,8 @@ def effects(before: Record, after: Record, loader: str) -> Effects:
     tokens = old.control_tokens | new.control_tokens | files_tokens(before) | files_tokens(after)
     known = candidates(tokens, written_words(old.template) | written_words(new.template))
     parts = old.components, new.components
+    templates = tuple(compare_templates(old, new))
+    lost, regained = _conversations(before, after, old, new) if any(t.used for t in templates) else ((), ())
     return Effects(
         before_error=old.error,
         after_error=new.error,
@@ -152,7 +160,7 @@ def effects(before: Record, after: Record, loader: str) -> Effects:
         scores=changed_scores(parts[0].scores, parts[1].scores),
         specials=_changes(old.specials, new.specials),
         settings=_changes(old.settings, new.settings),
-        templates=tuple(compare_templates(old, new)),
+        templates=templates,
         exceeded=(old.exceeded, new.exceeded),
         renders=tuple(compare_renders(old, new)),
         probes=tuple(probes),
@@ -161,7 +169,21 @@ def effects(before: Record, after: Record, loader: str) -> Effects:
         stop_ids=(tuple(stop_ids(before, old)), tuple(stop_ids(after, new))),
         delimiters=tuple(compare_delimiters(old, new, known)),
         spacing=tuple(compare_spacing(old, new, known)),
+        newly_lost=lost,
+        no_longer_lost=regained,
     )
+
+
+def _conversations(
+    before: Record, after: Record, old: LoaderView, new: LoaderView
+) -> tuple[tuple[TemplateFinding, ...], tuple[TemplateFinding, ...]]:
+    """Return what conversations lose now, and what they lost before; nothing where one side has no template."""
+    if old.template is None or new.template is None:
+        return (), ()
+    sides = conversations_of(before, old), conversations_of(after, new)
+    keys = [{found.key for found in side} for side in sides]
+    lost = tuple(found for found in sides[1] if found.key not in keys[0])
+    return lost, tuple(found for found in sides[0] if found.key not in keys[1])
 
 
 def _table(diff: Callable[[T, T], TableDiff], before: T | None, after: T | None) -> TableDiff | None:

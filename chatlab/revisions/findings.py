@@ -41,6 +41,8 @@ class Reason(Enum):
     """The chat template is spelled differently and parses to the same."""
     SPACING = auto()
     """The chat template writes other whitespace around a delimiter."""
+    CONVERSATIONS = auto()
+    """The chat template loses something else of conversations, or no longer loses something."""
     LIBRARY = auto()
     """Only libraries or options differ."""
     BYTES = auto()
@@ -145,6 +147,9 @@ def _of_template(own: tuple[FileChange, ...], felt: Severity | None, e: Effects)
     yield Ruling(kind=K.CHAT_TEMPLATE, severity=severity, reason=reason, changes=own)
     if e.spacing and reason is Reason.FELT:
         yield Ruling(kind=K.CHAT_TEMPLATE, severity=Severity.MAJOR, reason=Reason.SPACING)
+    if e.newly_lost or e.no_longer_lost:
+        worst = max((found.severity for found in e.newly_lost), default=Severity.INFO)
+        yield Ruling(kind=K.CHAT_TEMPLATE, severity=worst, reason=Reason.CONVERSATIONS)
 
 
 def _template_reason(felt: Severity | None, e: Effects) -> Reason:

@@ -16,6 +16,7 @@ from chatlab.revisions.kinds import ChangeKind
 from chatlab.revisions.structure import ABSENT, FileChange
 from chatlab.severity import Severity
 from chatlab.snapshots.views import LoaderView
+from chatlab.turns.audit.finding import outline
 
 EVIDENCE = 12
 """At most this many lines of evidence a finding; the files and the JSON hold the rest."""
@@ -119,10 +120,24 @@ def _template_title(reason: Reason, e: Effects, loader: str) -> str:
         Reason.SAME_MEANING: f"{name} is spelled differently and means the same",
         Reason.LATENT: f"{name} changed; latent: the {loader} loader does not read it, other programs do",
         Reason.UNREACHED: f"{name} changed where no probe reaches: every render is the same; latent",
+        Reason.CONVERSATIONS: f"conversations: {_conversation_words(e)}",
         Reason.SPACING: f"the template writes other whitespace around {respaced}: a parser that splits on the delimiter "
         "with its whitespace is concerned, one that splits on the delimiter alone is not",
     }
     return titles.get(reason, f"{name} changed")
+
+
+def _conversation_words(e: Effects) -> str:
+    kinds = [", ".join(dict.fromkeys(str(found.kind) for found in side)) for side in (e.newly_lost, e.no_longer_lost)]
+    told = [f"{name} {word}" for name, word in zip(("new:", "no longer:"), kinds, strict=True) if word]
+    return "; ".join(told)
+
+
+def _conversation_lines(e: Effects) -> Iterator[str]:
+    for word, side in (("new", e.newly_lost), ("no longer", e.no_longer_lost)):
+        for found in side[:EVIDENCE]:
+            who = outline(found.messages)
+            yield f"{word}: {found.told}; hurts {', '.join(found.hurts)}; smallest conversation: {who}"
 
 
 def _template_names(changes: Sequence[TemplateChange]) -> str:
@@ -143,6 +158,8 @@ def _more(ruling: Ruling, found: Causes, e: Effects) -> Iterator[str]:
         yield from effect_lines(e)
     if ruling.reason in (Reason.NO_JINJA, Reason.LATENT, Reason.FELT) and ruling.kind is K.CHAT_TEMPLATE:
         yield from (f"{c.name} ({c.source}): {c.error}" for c in e.templates if c.error)
+    if ruling.reason is Reason.CONVERSATIONS:
+        yield from _conversation_lines(e)
     if ruling.reason is Reason.UNREACHED:
         yield from filter(None, map(_unreached, e.templates))
     if ruling.kind is K.VOCABULARY and e.vocabulary:

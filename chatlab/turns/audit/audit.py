@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from chatlab import render
 from chatlab.child.call import in_child
+from chatlab.errors import ChatlabError
 from chatlab.forms import Report, to_html, to_markdown, to_rich
 from chatlab.plain import Plain
 from chatlab.results import Result
 from chatlab.severity import Severity
+from chatlab.snapshots.recorder import file_specials
+from chatlab.snapshots.views import LoaderView, Record
 from chatlab.turns.audit.conversation import SHAPES
 from chatlab.turns.audit.files import file_findings, id_findings
 from chatlab.turns.audit.finding import TemplateFacts, TemplateFinding, finding, of_fault
-from chatlab.turns.audit.inspect import inspect
+from chatlab.turns.audit.inspect import inspect, named
 from chatlab.turns.audit.kinds import Kind
 from chatlab.turns.audit.reading import AuditSource, read_source
 from chatlab.turns.audit.sections import COLUMNS, audit_sections, finding_rows
@@ -142,6 +146,32 @@ def audit_of(source: AuditSource) -> TemplateAudit:
         unreached={name: tuple(lines) for name, lines in told["unreached"].items()},
         unchecked=tuple(_unchecked(source)),
     )
+
+
+def conversations_of(record: Record, view: LoaderView) -> tuple[TemplateFinding, ...]:
+    """Return what the chat templates that a loader uses lose of conversations, text against text.
+
+    Empty where there is no default template, or none that renders within limits: a record tells both itself.
+    """
+    templates = {t.name: t.text for t in view.templates if t.used and t.name in ("default", "tool_use")}
+    if "default" not in templates or view.exceeded:
+        return ()
+    specials = file_specials(dict(record["documents"]))
+    return _named(tuple(sorted(templates.items())), tuple(sorted(specials.items())))
+
+
+@lru_cache(maxsize=64)
+def _named(
+    templates: tuple[tuple[str, str], ...], specials: tuple[tuple[str, str], ...]
+) -> tuple[TemplateFinding, ...]:
+    source = AuditSource(
+        name="a snapshot", templates=dict(templates), specials=dict(specials), encode=None, record=None
+    )
+    try:
+        told = in_child(named, source.argument, "the chat template", source.limits)
+    except ChatlabError:  # no Jinja, or it oversteps a limit that the probes did not reach
+        return ()
+    return tuple(map(of_fault, told))
 
 
 def _thinking(facts: TemplateFacts) -> list[TemplateFinding]:

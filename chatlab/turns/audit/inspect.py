@@ -86,6 +86,12 @@ def inspect(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def named(argument: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the findings alone, without what in the template does it: enough to tell two templates apart."""
+    renders = Renders(argument["templates"], argument["specials"])
+    return [_told(fault) for fault in faults(renders, SHAPES)]
+
+
 def borders(argument: dict[str, Any]) -> list[Any]:
     """Return the borders of each of ``conversations``: what is encoded to see whether ids are kept."""
     renders = Renders(argument["templates"], argument["specials"])
