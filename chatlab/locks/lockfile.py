@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from chatlab.errors import LockError
+from chatlab.errors import LockError, SourceNotFound, TokenizerLoadError
 from chatlab.files import whole_file
+from chatlab.folder import JSON_LIMIT, read_bytes
 from chatlab.locks.turns import in_turn
 from chatlab.locks.vendor import drop_copies
 from chatlab.render import details_html, readable, table_html
@@ -266,10 +267,10 @@ def read_lock(path: Path) -> dict[str, Entry]:
         LockError: it is damaged, or of a newer schema.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = read_bytes(path, limit=JSON_LIMIT).decode("utf-8")
+    except SourceNotFound:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except (TokenizerLoadError, UnicodeDecodeError) as error:
         raise LockError(f"{path.name} cannot be read: {error}") from error
     try:
         data = json.loads(text)

@@ -13,6 +13,7 @@ from chatlab import render
 from chatlab.child.call import ChildLimits, in_child
 from chatlab.errors import RevisionCompareError, TokenizerLoadError
 from chatlab.files import write_whole
+from chatlab.folder import read_bytes
 from chatlab.results import Result
 from chatlab.snapshots import recorder
 from chatlab.snapshots.arguments import switches, texts
@@ -179,8 +180,8 @@ class Snapshot(Result):
             RevisionCompareError: the file is absent or no snapshot.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+            return cls.from_dict(json.loads(read_bytes(Path(path)).decode("utf-8")))
+        except (TokenizerLoadError, ValueError, KeyError, AttributeError, RecursionError) as error:
             raise RevisionCompareError(f"{path} is no snapshot: {error}") from error
 
 

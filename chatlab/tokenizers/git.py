@@ -2,7 +2,7 @@
 
 Objects and refs are read by dulwich, and no git is run: git obeys the configuration of the repository that it reads,
 and a repository may come from a stranger (promisor remotes, hooks, filters, signature programs, a file system
-monitor are all programs that its ``config`` can name). The configuration is not even read here.
+monitor are all programs that its ``config`` can name). The configuration is not even read here. All of it is done in a child with limits of time and memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatlab.child.call import ChildLimits, in_child
 from chatlab.errors import RevisionError, SourceNotFound, TokenizerLoadError
+from chatlab.folder import SIZE_LIMIT, read_bytes
 from chatlab.tokenizers.cache import cache_folder
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 _LFS = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})")
 _SHORT = re.compile(r"[0-9a-f]{4,39}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_BLOB_LIMIT = 2**30
-"""Bytes of one tokenizer file; a loose object may be a few kilobytes that unpack to more."""
+_OBJECT_LIMIT = 2 * SIZE_LIMIT
+"""Bytes of one object; a loose one may be a few kilobytes that unpack to more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,7 @@ class Clone:
         self.shared = _shared_folder(control)
         _refuse_ways_out(self.shared)
         self.refs = DiskRefsContainer(str(self.shared), worktree_path=str(control))
-        self.objects = DiskObjectStore(str(self.shared / "objects"), loose_object_size_limit=_BLOB_LIMIT)
+        self.objects = DiskObjectStore(str(self.shared / "objects"), loose_object_size_limit=_OBJECT_LIMIT)
 
     def names(self) -> set[str]:
         """Return every name that a revision may have."""
@@ -189,14 +191,21 @@ def resolve(path: Path, revision: str) -> tuple[str, str]:
 
     Raises:
         RevisionError: it is no clone, or the revision is absent or a shortened commit.
+        TokenizerLimitError: its objects took more time or memory than they may.
     """
-    with _opened(path) as clone:
+    commit, prefix = _by_child(_resolve, path, revision)
+    return commit, prefix
+
+
+def _resolve(asked: list[str]) -> list[str]:
+    path, revision = asked
+    with _opened(Path(path)) as clone:
         if _SHORT.fullmatch(revision) and revision not in clone.names():
             raise RevisionError(
                 f"{revision!r} is a shortened commit, which may come to mean another one: give all 40 characters"
             )
         try:
-            return clone.commit(revision).id.decode(), clone.prefix
+            return [clone.commit(revision).id.decode(), clone.prefix]
         except (KeyError, ValueError) as error:
             raise RevisionError(
                 f"{path} has no revision {revision!r}: it is absent, or history was rewritten; `git log --all` lists what is there"
@@ -205,8 +214,12 @@ def resolve(path: Path, revision: str) -> tuple[str, str]:
 
 def tree(path: Path, commit: str, wanted: Callable[[str], bool]) -> dict[str, str]:
     """Return the wanted files of a commit: name inside the folder → blob id. Equal ids are equal files."""
-    with _opened(path) as clone:
-        return {name: blob for name, blob in clone.tree(clone.commit(commit)).items() if wanted(name)}
+    return {name: blob for name, blob in _by_child(_tree, path, commit).items() if wanted(name)}
+
+
+def _tree(asked: list[str]) -> dict[str, str]:
+    with _opened(Path(asked[0])) as clone:
+        return clone.tree(clone.commit(asked[1]))
 
 
 def log(path: Path, after: str, until: str) -> list[Commit]:
@@ -215,7 +228,12 @@ def log(path: Path, after: str, until: str) -> list[Commit]:
     Raises:
         RevisionError: the first is no ancestor of the second.
     """
-    with _opened(path) as clone:
+    return [Commit(**told) for told in _by_child(_log, path, after, until)]
+
+
+def _log(asked: list[str]) -> list[dict[str, str]]:
+    path, after, until = asked
+    with _opened(Path(path)) as clone:
         start, end = clone.commit(after), clone.commit(until)
         line = [end]
         while line[-1].id != start.id and line[-1].parents:
@@ -230,16 +248,24 @@ def log(path: Path, after: str, until: str) -> list[Commit]:
 
 def describe(path: Path, commit: str) -> Commit:
     """Return one commit with its title and date."""
-    with _opened(path) as clone:
-        return _told(clone.commit(commit))
+    return Commit(**_by_child(_describe, path, commit))
 
 
-def _told(commit: GitCommit) -> Commit:
+def _describe(asked: list[str]) -> dict[str, str]:
+    with _opened(Path(asked[0])) as clone:
+        return _told(clone.commit(asked[1]))
+
+
+def _by_child(function: Callable[[list[Any]], Any], path: Path, *arguments: Any) -> Any:
+    """Objects may be packed to a thousandth of their size, and history may be as long as its author likes."""
+    return in_child(function, [str(path.absolute()), *arguments], f"the clone {path}", ChildLimits())
+
+
+def _told(commit: GitCommit) -> dict[str, str]:
     title = commit.message.decode(errors="replace").strip().split("\n\n", 1)[0].replace("\n", " ")
     zone = timezone(timedelta(seconds=commit.author_timezone))
-    return Commit(
-        commit=commit.id.decode(), title=title, date=datetime.fromtimestamp(commit.author_time, zone).isoformat()
-    )
+    date = datetime.fromtimestamp(commit.author_time, zone).isoformat()
+    return {"commit": commit.id.decode(), "title": title, "date": date}
 
 
 def extract(path: Path, commit: str, prefix: str, wanted: Callable[[str], bool]) -> Path:
@@ -253,10 +279,7 @@ def extract(path: Path, commit: str, prefix: str, wanted: Callable[[str], bool])
     target.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=target.parent))
     try:
-        for name, blob in files.items():
-            file = part / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(read_blob(path, blob, name))
+        _by_child(_write, path, files, str(part))
         os.replace(part, target)
     except OSError:
         if not target.is_dir():  # else another process was faster, with the same files
@@ -266,21 +289,31 @@ def extract(path: Path, commit: str, prefix: str, wanted: Callable[[str], bool])
     return target
 
 
-def read_blob(path: Path, blob: str, name: str) -> bytes:
+def _write(asked: list[Any]) -> None:
+    path, files, part = asked
+    with _opened(Path(path)) as clone:
+        for name, blob in files.items():
+            file = Path(part) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(_blob(clone, blob, name))
+
+
+def _blob(clone: Clone, blob: str, name: str) -> bytes:
     """Return a blob; a Git LFS pointer is followed into the clone's own store.
 
     Raises:
-        TokenizerLoadError: the big file behind a pointer was never fetched.
+        TokenizerLoadError: the big file behind a pointer was never fetched, or it is too big.
     """
-    with _opened(path) as clone:
-        data = bytes(clone.objects[blob.encode()].as_raw_string())  # type: ignore[index]
-        pointer = _LFS.match(data)
-        if pointer is None:
-            return data
+    data = bytes(clone.objects[blob.encode()].as_raw_string())  # type: ignore[index]
+    pointer = _LFS.match(data)
+    if pointer is not None:
         oid = pointer[1].decode()
         store = clone.shared / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
         if not store.is_file():
             raise TokenizerLoadError(
                 f"{name} is a Git LFS pointer and its file is not in the clone: run `git lfs fetch --all` there"
             )
-        return store.read_bytes()
+        return read_bytes(store, within=clone.shared)
+    if len(data) > SIZE_LIMIT:
+        raise TokenizerLoadError(f"{name} has {len(data)} bytes, and {SIZE_LIMIT} is the most that is read")
+    return data

@@ -191,6 +191,7 @@ def _git(path: Path, revision: str) -> Source:
         raise RevisionError(f"{path} is one file, and a revision is of a folder: give {path.parent}@{revision}")
     commit, prefix = git.resolve(path, revision)
     folder = git.extract(path, commit, prefix, is_tokenizer_file)
+    check_folder(folder, is_tokenizer_file)
     notes = [] if revision == commit else [moving(short_path(path), revision, commit)]
     return Source(
         kind="git",

@@ -212,3 +212,40 @@ def test_the_line_of_first_parents_is_gits_own(clone: Path) -> None:
     assert [f"{c.commit} {c.title} {c.date}" for c in log(clone, old, git(clone, "rev-parse", "main"))] == told
     with pytest.raises(RevisionError, match="no ancestor"):
         log(clone, git(clone, "rev-parse", "main"), old)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_object_that_unpacks_to_a_thousand_times_its_size_is_refused(clone: Path, packed: bool) -> None:
+    with (clone / "tokenizer.json").open("wb") as file:
+        file.truncate(300 * 2**20)
+    git(clone, "add", ".")
+    git(clone, "commit", "-q", "-m", "a bomb")
+    if packed:
+        git(clone, "gc", "-q")
+    (clone / "tokenizer.json").unlink()
+    with pytest.raises(ChatlabError, match="is the most that is read|cannot be read"):
+        resolve(clone, git(clone, "rev-parse", "HEAD"))
+    with pytest.raises(ChatlabError):
+        load_tokenizer(clone, "HEAD")
+
+
+def test_a_tree_of_objects_that_lie_is_a_typed_error(clone: Path) -> None:
+    """Names that lead up or out, and one that is a file and a folder."""
+    blob = git(clone, "rev-parse", "HEAD:tokenizer.json")
+    for name in ("..", ".", "/etc/x.json"):
+        inner = make_tree(clone, [(b"100644", name.encode(), blob)])
+        for entries in ([(b"40000", b"additional_chat_templates", inner)], [(b"100644", name.encode(), blob)]):
+            root = make_tree(clone, [*entries, (b"100644", b"tokenizer.json", blob)])
+            commit = git(clone, "commit-tree", "-m", "x", root)
+            try:
+                assert resolve(clone, commit).folder.is_dir()
+            except ChatlabError:
+                continue
+            assert not [p for p in resolve(clone, commit).folder.rglob("*") if p.is_symlink()]
+    assert not Path("/etc/x.json").exists()
+
+
+def make_tree(clone: Path, entries: list[tuple[bytes, bytes, str]]) -> str:
+    data = b"".join(mode + b" " + name + b"\0" + bytes.fromhex(sha) for mode, name, sha in entries)
+    arguments = ["git", "-C", clone, "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    return subprocess.run(arguments, input=data, check=True, capture_output=True, env=ENV).stdout.decode().strip()

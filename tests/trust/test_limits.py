@@ -20,14 +20,22 @@ from chatlab.child import call
 from chatlab.child import nursery as nurseries
 from chatlab.child.call import ChildLimits, in_child
 from chatlab.embedded import tokenizer_path
-from chatlab.errors import RevisionError, TemplateError, TemplateLimitError, TokenizerLimitError, TokenizerLoadError
+from chatlab.errors import (
+    ChatlabError,
+    LockError,
+    RevisionError,
+    TemplateError,
+    TemplateLimitError,
+    TokenizerLimitError,
+    TokenizerLoadError,
+)
 from chatlab.locks.check import check
 from chatlab.locks.lock import lock
 from chatlab.prompts.templates import bounds
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.prompts.templates.sandbox import render
 from chatlab.revisions.compare import compare_revisions
-from chatlab.snapshots.snapshot import snapshot
+from chatlab.snapshots.snapshot import Snapshot, snapshot
 from chatlab.tokenizers.load import load_tokenizer
 from chatlab.tokenizers.pipeline.patterns import may_be_costly
 from tests.conftest import ROOT
@@ -331,3 +339,19 @@ def test_a_template_is_read_through_the_door(file, tmp_path):
     os.mkfifo(folder / file)
     with pytest.raises(TemplateError, match="no regular file"):
         ChatTemplatePrompt(folder)
+
+
+@pytest.mark.parametrize("hang", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.mkdir()])
+def test_a_lock_or_snapshot_that_is_no_file_is_refused(hang, tmp_path):
+    """In a clone of a stranger, the lock file is the stranger's too."""
+    for name, read in (("chatlab.lock", lambda p: check(path=p)), ("x.json", Snapshot.load)):
+        hang(tmp_path / name)
+        with pytest.raises(ChatlabError, match="no regular file"):
+            read(tmp_path / name)
+
+
+def test_a_lock_of_100_mb_is_refused(tmp_path):
+    with (tmp_path / "chatlab.lock").open("wb") as file:
+        file.truncate(100 * 2**20)
+    with pytest.raises(LockError, match="is the most that is read"):
+        check(path=tmp_path / "chatlab.lock")
