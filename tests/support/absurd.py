@@ -98,14 +98,20 @@ def _text(data: bytes, size: int | None = None) -> bytes:
 
 
 def _gguf(*fields: bytes, tensors: int = 0, count: int | None = None) -> bytes:
-    return struct.pack("<4sIQQ", b"GGUF", 3, tensors, len(fields) if count is None else count) + b"".join(fields)
+    held = len(fields) + 2 * (_TOKENS in fields)  # three in one
+    return struct.pack("<4sIQQ", b"GGUF", 3, tensors, held if count is None else count) + b"".join(fields)
 
 
 def _array(kind: int, size: int, data: bytes = b"", key: bytes = b"tokenizer.ggml.tokens") -> bytes:
     return _text(key) + struct.pack("<IIQ", 9, kind, size) + data
 
 
-_TOKENS = _array(8, 3, _text(b"<unk>") + _text(b"a") + _text(b"b"))
+_PIECES = _array(8, 3, _text(b"<unk>") + _text(b"a") + _text(b"b"))
+_TOKENS = (
+    _PIECES
+    + _array(6, 3, b"\0" * 12, key=b"tokenizer.ggml.scores")
+    + _array(5, 3, struct.pack("<3i", 2, 1, 1), key=b"tokenizer.ggml.token_type")
+)
 _LLAMA = _text(b"tokenizer.ggml.model") + struct.pack("<I", 8) + _text(b"llama")
 
 
@@ -177,7 +183,7 @@ ABSURD: dict[str, Maker] = {
     "a hole of fields": _alone("m.gguf", _gguf(_LLAMA, _TOKENS, count=10**9), 1000 * MEGABYTE),
     "a terabyte": _alone("m.gguf", _gguf(_LLAMA, _TOKENS), 2**40),
     "ids beyond the vocabulary": _alone("m.gguf", _gguf(_LLAMA, _TOKENS, *(_number(b"tokenizer.ggml.%s_token_id" % name, 2**32 - 1) for name in (b"bos", b"eos", b"unknown", b"padding")))),
-    "scores for fewer pieces": _alone("m.gguf", _gguf(_LLAMA, _TOKENS, _array(6, 1, b"\0" * 4, key=b"tokenizer.ggml.scores"), _array(5, 1, b"\0" * 4, key=b"tokenizer.ggml.token_type"))),
+    "scores for fewer pieces": _alone("m.gguf", _gguf(_LLAMA, _PIECES, _array(6, 1, b"\0" * 4, key=b"tokenizer.ggml.scores"), _array(5, 1, b"\0" * 4, key=b"tokenizer.ggml.token_type"))),
 }  # fmt: skip
 
 
