@@ -44,6 +44,7 @@ _HOME = {
     "load_tokenizer": "tokenizers.load",
     "lock": "locks.lock",
     "measure_drift": "echo.experiment",
+    "measure_turns": "turns.measure",
     "prompt_class": "prompts.formats.registry",
     "prompt_for": "prompts.templates.choice",
     "read_dialogues": "prompts.dialogue",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from chatlab.streaming.stream import stream as stream
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
     from chatlab.turns.audit.audit import audit_template as audit_template
+    from chatlab.turns.measure import measure_turns as measure_turns
     from chatlab.turns.trace import trace_turns as trace_turns
     from chatlab.widgets.chat_panel import ChatPanel as ChatPanel
     from chatlab.widgets.drift_explorer import DriftExplorer as DriftExplorer

@@ -14,7 +14,15 @@ import pytest
 from IPython.lib.pretty import pretty
 from tokenizers import Tokenizer, decoders, models, normalizers
 
-from chatlab import ChatPromptMetaLlamaLlama2Chat, load_tokenizer, measure_drift, stream, trace_echo, trace_turns
+from chatlab import (
+    ChatPromptMetaLlamaLlama2Chat,
+    load_tokenizer,
+    measure_drift,
+    measure_turns,
+    stream,
+    trace_echo,
+    trace_turns,
+)
 from chatlab.buffering.tokflow import TokFlow
 from chatlab.buffering.trace import BufferTrace
 from chatlab.echo.edits import Cause, Edit
@@ -38,6 +46,7 @@ from chatlab.snapshots.snapshot import snapshot
 from chatlab.streaming.result import StreamResult
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.testing.streaming_check import ChangedAnswer, StreamingCheck
+from chatlab.turns.tally import TurnsTally
 from chatlab.widgets.chat_panel import ChatPanel
 from chatlab.widgets.drift_explorer import DriftExplorer
 from chatlab.widgets.echo_view import EchoView
@@ -157,6 +166,7 @@ def make(lower: Any, folder: Path) -> Iterator[tuple[str, Result]]:
     yield "DriftExplorer", DriftExplorer({EVIL: frame})
     turns = (Turn(user=EVIL, assistant=f" {EVIL} "), Turn(user="A"))
     yield "TurnsTrace", trace_turns(lower, Dialogue(id=EVIL, turns=turns), prompt_class="llama2", stored="stripped")
+    yield "TurnsTally", TurnsTally(measure_turns([Dialogue(id=EVIL, turns=turns)], "llama2", lower, stored="stripped"))
     yield from make_revisions(folder)
 
 
@@ -202,7 +212,7 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
-    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "Comparison", "Explanation", "RevisionView", "Snapshot",
+    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsTally", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
     "StreamingCheck",
 )  # fmt: skip
@@ -254,7 +264,7 @@ def test_the_html_is_escaped_and_needs_no_style(result: Result) -> None:
     assert Tags(result.html()).elements <= SEMANTIC | {"style", "div"}
 
 
-SHOW_NO_TEXT = {"DriftTally", "DriftExplorer", "StreamResult with logprobs", "CheckResult as locked"}
+SHOW_NO_TEXT = {"DriftTally", "TurnsTally", "DriftExplorer", "StreamResult with logprobs", "CheckResult as locked"}
 """They hold counts and names that cannot be hostile; all others must show the payload as text."""
 
 

@@ -135,7 +135,7 @@ def iter_drift(
     experiment = _Experiment(reader, prompt_class_of(prompt_class), replies, reply_start, on_bad)
     constants = {"tokenizer": reader.name, "loader": reader.loader, "versions": versions_text(reader.versions)}
     constants["clean_up"] = "on" if cleans_up(reader) else "off"
-    dialogues = _readable(dialogues, on_bad)
+    dialogues = readable(dialogues, on_bad)
     stream = iter(dialogues)
     batch_len = BATCH_LEN if replies == "dataset" else MODEL_BATCH_LEN
     with Meter(progress, "measuring", "dialogues", length_of(dialogues)) as meter:
@@ -147,7 +147,12 @@ def iter_drift(
             meter.advance(len(batch))
 
 
-def _readable(dialogues: Any, on_bad: Callable[[ChatlabError], None] | None) -> Iterable[Any]:
+def readable(dialogues: Any, on_bad: Callable[[ChatlabError], None] | None) -> Iterable[Any]:
+    """Return dialogues to go through one by one, from whatever holds them.
+
+    Raises:
+        DialogueError: these are none.
+    """
     splits = isinstance(dialogues, Mapping) and any(map(is_table, dialogues.values()))
     if splits or is_table(dialogues) or isinstance(dialogues, str | Path):
         return read_dialogues(dialogues, skip_bad=on_bad is not None, on_bad=on_bad)

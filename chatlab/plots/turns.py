@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def plot_turns(turns: Sequence[int], kept: Sequence[int], lost: Sequence[int]) -> Drawing:
-    """Draw, turn by turn, how many ids of what was seen and said the next prompt begins with.
+def plot_turns(turns: Sequence[int], kept: Sequence[int], lost: Sequence[int], *, unit: str = "ids") -> Drawing:
+    """Draw, turn by turn, how much of what was seen and said the next prompt begins with.
 
     Args:
         turns: their numbers.
-        kept: ids kept.
-        lost: ids lost, stacked on them.
+        kept: what is kept.
+        lost: what is lost, stacked on it.
+        unit: what is counted.
     """
     figure, axes = new_drawing(8, 3.2)
     axes.bar(turns, kept, color=BLUE, label="kept", edgecolor="white")
     axes.bar(turns, lost, bottom=kept, color=ORANGE, hatch="///", label="lost", edgecolor="white")
-    axes.set(xlabel="turn", ylabel="ids", title="What the next prompt keeps of the conversation")
+    axes.set(xlabel="turn", ylabel=unit, title="What the next prompt keeps of the conversation")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if turns:
         axes.legend(loc="upper left", frameon=False)

@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 
 class DriftRows:
-    """``drift.parquet`` and ``drift.csv``, written batch by batch; what was written is kept when the work is cut short.
+    """``drift.parquet`` and ``drift.csv`` (or of another name), written batch by batch; what was written is kept when the work is cut short.
 
     The CSV is made from the Parquet file at the end, so the two hold the same rows wherever an interrupt falls. In it
     a text that a spreadsheet would compute has an apostrophe in front; ``chatlab.render.csv_value`` reads it back.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        """Name the folder; the files are opened with the first batch."""
+    def __init__(self, folder: str | Path, name: str = "drift") -> None:
+        """Name the folder and the files; these are opened with the first batch."""
+        self._name = name
         self._folder = prepare_folder(Path(folder))
         self._writer: pq.ParquetWriter | None = None
         self._files = ExitStack()
@@ -49,7 +50,7 @@ class DriftRows:
         with self._files:
             if self._writer is not None:
                 self._writer.close()
-                with whole_file(self._folder / "drift.csv") as csv, pq.ParquetFile(self._parquet) as rows:
+                with whole_file(self._folder / f"{self._name}.csv") as csv, pq.ParquetFile(self._parquet) as rows:
                     _append(rows.schema_arrow.empty_table().to_pandas(), csv, header=True)
                     for batch in rows.iter_batches():
                         _append(batch.to_pandas(), csv)
@@ -58,7 +59,7 @@ class DriftRows:
         """Append one frame; columns it lacks are empty text, and every frame has the first one's columns."""
         plain = frame.astype({name: str for name in frame.select_dtypes("category").columns})
         if self._writer is None:
-            self._parquet = self._files.enter_context(whole_file(self._folder / "drift.parquet"))
+            self._parquet = self._files.enter_context(whole_file(self._folder / f"{self._name}.parquet"))
             schema = pa.Schema.from_pandas(plain, preserve_index=False)
             self._writer = pq.ParquetWriter(self._parquet, schema)
         plain = plain.reindex(columns=self._writer.schema.names, fill_value="")

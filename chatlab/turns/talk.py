@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from operator import index
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, cast, get_args
 
 from chatlab.echo.replies import Continuations, ReplyStart, begin
 from chatlab.errors import ChatlabError, DialogueError, GenerationError
@@ -102,6 +102,21 @@ class Talks:
         """Return a content as the model begins it: with a space before a first word, save where a template writes."""
         default: ReplyStart = "bare" if self.writer.chat_template is not None else "word"
         return begin(content, self.reply_start or default)
+
+    def kept(self, text: str) -> str:
+        """Return what is stored of a reply that is text alone.
+
+        Raises:
+            GenerationError: ``stored`` fails, or gives a message that says more.
+        """
+        if self.stored == "verbatim":
+            return text
+        if self.stored == "stripped":
+            return text.strip()
+        kept = _asked(cast(Callable[[str], Any], self.stored), text, "stored")
+        if not isinstance(kept, str):
+            raise GenerationError(f"of a reply of text alone stored gives a text, not {kept!r:.80}")
+        return kept
 
     def calls(self, dialogue: Dialogue) -> Iterator[SaidCall]:
         """Yield each call of a dialogue, oldest first; the last may be still without its reply.

@@ -39,6 +39,13 @@ class Writer:
         return new_prompt(self.prompt_class)
 
     @property
+    def name(self) -> str:
+        """The prompt class by name."""
+        made = self.prompt_class
+        owner = getattr(made, "__self__", None)
+        return type(owner).__name__ if owner is not None else str(getattr(made, "__name__", type(made).__name__))
+
+    @property
     def chat_template(self) -> str | None:
         """The template that writes, where one does."""
         return self.example.chat_template if isinstance(self.example, ChatTemplatePrompt) else None

@@ -214,6 +214,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "prompt_for": attacked(chosen),
     "trace_echo": attacked(lambda a: chatlab.trace_echo(a.folder, "<s>Hi <|im_end|> x")),
     "trace_turns": attacked(lambda a: chatlab.trace_turns(a.folder, TURNS)),
+    "measure_turns": attacked(lambda a: chatlab.measure_turns(a.root / "talk.jsonl", "chatml", a.folder)),
     "measure_drift": attacked(lambda a: chatlab.measure_drift(a.root / "talk.jsonl", "chatml", a.folder)),
     "EchoView": attacked(lambda a: chatlab.EchoView.of_reply(a.folder, "<s>Hi", "there")),
     "DriftExplorer": attacked(lambda a: chatlab.DriftExplorer(chatlab.measure_drift(a.root / "talk.jsonl", "chatml", a.folder))),
@@ -228,6 +229,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "check": attacked(lambda a: chatlab.check(path=a.at / "chatlab.lock"), after=locked),
     "load_locked": attacked(lambda a: load_locked("tok", path=a.at / "chatlab.lock"), after=locked),
     "chatlab trace": cli("trace", "FOLDER", "<s>Hi"),
+    "chatlab turns": cli("turns", "FOLDER", "--conversations", "TALK", "--out", "OUT"),
     "chatlab drift": cli("drift", "FOLDER", "--prompt", "chatml", "--dialogues", "TALK"),
     "chatlab drift --against template": cli("drift", "FOLDER", "--prompt", "chatml", "--dialogues", "TALK", "--against", "template"),
     **{f"chatlab compare as {form}": cli("compare", "CLEAN", "FOLDER", "--format", form) for form in ("rich", "markdown", "json", "html")},
@@ -354,6 +356,7 @@ def read(attempt: Attempt, text: str) -> list[chatlab.Dialogue]:
 
 TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "measure_drift": measured,
+    "measure_turns": lambda a, text: chatlab.measure_turns([dialogue(text)], "chatml", a.root / "clean" / "tok"),
     "trace_turns": lambda a, text: chatlab.trace_turns(
         a.root / "clean" / "tok", dialogue(text), prompt_class="chatml", stored="stripped"
     ),

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 from chatlab.laboratory.experiment import in_words
 from chatlab.laboratory.laboratory import Laboratory, Proof
+from chatlab.turns.causes.case import Case, TurnSetting
+from chatlab.turns.causes.place import Place
+from chatlab.turns.causes.reading import TurnReading, read_turn, shows_as
+from chatlab.turns.causes.suspects import suspects_of
 from chatlab.turns.edits import Cause, Edit, Evidence
-from chatlab.turns.reading import Case, Place, TurnReading, TurnSetting
-from chatlab.turns.suspects import suspects_of
 
 CONTEXT_LEN = 12
 """Characters of the next prompt shown on each side of an edit as evidence."""
@@ -23,8 +25,8 @@ def laboratory_of(case: Case) -> TurnLaboratory:
     """Return a laboratory that knows every experiment on a border."""
     return Laboratory(
         setting=TurnSetting(tokenizer=case.tokenizer, case=case),
-        observe=TurnSetting.read,
-        agrees=TurnSetting.shows,
+        observe=read_turn,
+        agrees=shows_as,
         experiments=suspects_of(case),
     )
 

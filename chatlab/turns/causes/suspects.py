@@ -11,9 +11,11 @@ from chatlab.laboratory.experiment import Experiment
 from chatlab.laboratory.tokenizer_copy import ChangedTokenizer
 from chatlab.prompts.filling import text_of
 from chatlab.prompts.templates.sandbox import asked_variables
+from chatlab.turns.causes.case import Case, TurnSetting, bos_id
+from chatlab.turns.causes.parts import Parts
+from chatlab.turns.causes.place import Place
+from chatlab.turns.causes.reading import TurnReading, read_turn
 from chatlab.turns.edits import Cause
-from chatlab.turns.parts import Parts
-from chatlab.turns.reading import Case, Place, TurnReading, TurnSetting, bos_id
 
 TurnExperiment = Experiment[TurnSetting, TurnReading, Place]
 Fits = Callable[[TurnReading, Place], bool]
@@ -52,6 +54,8 @@ class Otherwise(TurnExperiment):
     """Whether it changes the text; None where it may do either."""
     heals_head: bool = False
     """Whether it changes what was seen, so that gone is what leaves nothing of the kind anywhere in the head."""
+    remakes: bool = False
+    """Whether making given ids here is the change itself, so that its control leaves them as they were."""
     null: Callable[[TurnSetting], TurnSetting] = lambda setting: setting
     """The same way with nothing changed."""
 
@@ -73,7 +77,7 @@ class Otherwise(TurnExperiment):
     def control(self, setting: TurnSetting) -> TurnSetting | None:
         """Return the setting made in the same way with nothing changed; given ids are made here."""
         null = self.null(setting)
-        return replace(null, own=True) if setting.case.given else null
+        return replace(null, own=True) if setting.case.given and not self.remakes else null
 
     def undoes(self, place: Place, after: TurnReading) -> bool:
         """Tell whether nothing differs there any more."""
@@ -103,7 +107,7 @@ def _opening_fits(seen: TurnReading, place: Place) -> bool:
 
 def _open_alike(setting: TurnSetting) -> TurnSetting:
     case = setting.case
-    reading = setting.read()
+    reading = read_turn(setting)
     given = reading.given_parts
     adds = {"reasoning"} if given is not None and not given.reasoning and case.writer.chat_template else set()
     return replace(setting, restored=setting.restored | {"opening"} | adds)
@@ -162,8 +166,8 @@ def _stored(cause: Cause, words: str, fits: Fits) -> Otherwise:
 
 
 def _is_cut(seen: TurnReading, place: Place) -> bool:
-    messages, at = seen._after
-    before = seen._before
+    messages, at = seen.after
+    before = seen.before
     return at is None or at != len(before) or messages[: len(before)] != before
 
 
@@ -268,6 +272,7 @@ PROGRAM: tuple[TurnExperiment, ...] = (
         change=lambda setting: replace(setting, own=True),
         fits=_is_given,
         about_text=None,
+        remakes=True,
     ),
 )
 """Experiments on what a program, or a server, made of the reply and of the history."""
