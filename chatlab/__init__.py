@@ -21,6 +21,7 @@ _HOME = {
     "BatchEngine": "engines.batch",
     "ChatPanel": "widgets.chat_panel",
     "ChatPromptMetaLlamaLlama2Chat": "prompts.formats.llama2",
+    "ChatStream": "server.chat_stream",
     "ChatTemplatePrompt": "prompts.templates.chat_template",
     "ChatlabError": "errors",
     "Dialogue": "prompts.dialogue",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from chatlab.prompts.templates.chat_template import ChatTemplatePrompt as ChatTemplatePrompt
     from chatlab.prompts.templates.choice import prompt_for as prompt_for
     from chatlab.revisions.compare import compare_revisions as compare_revisions
+    from chatlab.server.chat_stream import ChatStream as ChatStream
     from chatlab.snapshots.snapshot import snapshot as snapshot
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
     from chatlab.streaming.many import stream_many as stream_many

@@ -27,3 +27,12 @@ def on_device(thing: Any, device: str | torch.device) -> Any:
             f"the model cannot be put on device {str(device)!r} ({type(error).__name__}: {words}): torch finds "
             f"{', '.join(name for name, here in has.items() if here)} on this machine"
         ) from error
+
+
+def gpu_memory() -> list[dict[str, Any]]:
+    """Name, total and free bytes of each GPU that torch sees here."""
+    found = []
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        found.append({"name": torch.cuda.get_device_name(number), "total": total, "free": free})
+    return found

@@ -77,6 +77,7 @@ class ScriptedEngine(Engine):
         tokenizer: Any = None,
         *,
         delay: float = 0.0,
+        first_delay: float = 0.0,
         fail_at: int | None = None,
         error: BaseException | None = None,
         finish_reason: FinishReason = "eos",
@@ -88,6 +89,7 @@ class ScriptedEngine(Engine):
             script: the reply as text or ids, or a list of replies that take turns.
             tokenizer: for text, and for those who read text; left out, ids are code points.
             delay: seconds before each token.
+            first_delay: seconds more before the first one.
             fail_at: index of the token in whose place ``error`` is raised; the length of the reply is its end.
             error: what is raised there; an ``EngineError`` when left out.
             finish_reason: how a reply ends that nothing cut short.
@@ -95,7 +97,7 @@ class ScriptedEngine(Engine):
         """
         self.tokenizer = CodePointTokenizer() if tokenizer is None else as_tokenizer(tokenizer)
         self.eos_ids = frozenset() if eos_id is None else frozenset([eos_id])
-        self.delay, self.fail_at = delay, fail_at
+        self.delay, self.first_delay, self.fail_at = delay, first_delay, fail_at
         self.error = error or EngineError(f"the script says to fail at token {fail_at}")
         self.prompts: list[list[int]] = []
         """The prompt ids of every request, in order."""
@@ -182,7 +184,8 @@ class ScriptedEngine(Engine):
         self, emitter: Emitter, cancelled: threading.Event, token_ids: list[int], params: SamplingParams
     ) -> FinishReason:
         for index, token_id in enumerate(token_ids[: params.max_new_tokens]):
-            if cancelled.wait(self.delay) if self.delay else cancelled.is_set():
+            delay = self.delay if index else self.delay + self.first_delay
+            if cancelled.wait(delay) if delay else cancelled.is_set():
                 return "cancelled"
             if index == self.fail_at:
                 raise self.error

@@ -138,7 +138,7 @@ class Admission:
             ServerClosing: the server shuts down.
         """
         self._refuse_when_closing()
-        same = key is not None and any(seat.key == key for seat in (*self._running, *self._waiting))
+        same = self.has(key)
         if same and self._busy == "refuse":
             raise SessionBusy("another answer of this session is under way: wait for its end, or stop it")
         if not same and len(self._running) < self._max_running:
@@ -161,6 +161,10 @@ class Admission:
             yield ticket
         finally:
             ticket.leave()
+
+    def has(self, key: Hashable | None) -> bool:
+        """Whether a request of this key runs or waits."""
+        return key is not None and any(seat.key == key for seat in (*self._running, *self._waiting))
 
     def load(self) -> Load:
         """How full it is now."""

@@ -56,11 +56,15 @@ class Delivery(StreamingResponse):
             try:
                 await end_all(sending, leaving)
             finally:
-                await self._content.aclose()
+                await self.settle()
         if not sending.cancelled():
             sending.result()
         if self.background is not None:
             await self.background()
+
+    async def settle(self) -> None:
+        """End what is sent, by whatever way its sending ended."""
+        await self._content.aclose()
 
     def _not_stalled(self, send: Send) -> Send:
         async def send_in_time(message: object) -> None:

@@ -50,7 +50,7 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(status=429, code=error.code, message=str(error), place=error.place, headers=headers)
     if isinstance(error, RequestError):
         return Refusal(status=error.status, code=error.code, message=str(error), field=error.field)
-    if isinstance(error, ServerError) and error.status != 500:
+    if isinstance(error, ServerError) and (error.status != 500 or error.code != ServerError.code):
         headers = {"Retry-After": "1"} if error.status == 503 else {}
         return Refusal(status=error.status, code=error.code, message=str(error), headers=headers)
     if isinstance(error, ChatBusy):

@@ -136,6 +136,8 @@ class Serving:
         admission: Admission | None = None,
         limits: Limits | None = None,
         logger: logging.Logger | None = None,
+        engine_for: Callable[[Prompt], Engine] | None = None,
+        log_content: bool = False,
     ) -> None:
         """Put an engine behind an admission.
 
@@ -144,14 +146,20 @@ class Serving:
             tokenizer: instead of the engine's own.
             admission: how many may run and wait; 2 and 5 when left out.
             limits: what one request may take.
-            logger: ``logging.getLogger("chatlab.server")`` when left out. No text of a message is ever logged here.
+            logger: ``logging.getLogger("chatlab.server")`` when left out. No text of a message is logged
+                unless ``log_content``.
+            engine_for: an engine for one prompt alone, such as an echo's.
+            log_content: whether faces may log what is said.
         """
         self.engine = engine
         self.tokenizer = engine.tokenizer if tokenizer is None else as_tokenizer(tokenizer)
         self.admission = admission or Admission()
         self.limits = limits or Limits()
         self.logger = logger or logging.getLogger(LOGGER)
+        self.log_content = log_content
+        self._engine_for = engine_for
         self._answers: set[Answer] = set()
+        self._ending = False
 
     @asynccontextmanager
     async def answer(
@@ -190,17 +198,19 @@ class Serving:
         options = {"channels": channels, **({} if seed is None else {"seed": seed}), **stream_options}
         try:
             # What is wrong with a prompt that is there is told before its turn comes.
-            early = None if callable(prompt) else await self._build(prompt, params, options)
+            built = None if callable(prompt) else await self._build(prompt, params, options)
             try:
                 await ticket.wait(on_place)
             except BaseException:
-                if early is not None:
-                    early.open_reply.withdraw()
+                if built is not None:
+                    built[0].open_reply.withdraw()
                 raise
-            request = early or await self._build(await _asked(prompt), params, options)
-            reply = await _in_thread(lambda: AsyncTextStream(self.engine, request, None), _close)
+            request, engine = built or await self._build(await _asked(prompt), params, options)
+            reply = await _in_thread(lambda: AsyncTextStream(engine, request, None), _close)
             answer = self.answer_of(reply)
             self._answers.add(answer)
+            if self._ending:
+                answer._end_for_closing()
             try:
                 yield answer
             finally:
@@ -209,13 +219,22 @@ class Serving:
         finally:
             ticket.leave()
 
-    def settle(self, prompt: Prompt, params: SamplingParams | None = None, **stream_options: Any) -> Request:
+    def settle(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        engine: Engine | None = None,
+        **stream_options: Any,
+    ) -> Request:
         """Settle what is read and how it goes on: the one place where a prompt becomes ids, whoever asked.
 
         Raises:
             ChatlabError: what :func:`chatlab.streaming.stream.stream` raises.
         """
-        return build_request(prompt, self.engine, params, tokenizer=self.tokenizer, **stream_options)
+        engine = engine or self.engine
+        tokenizer = self.tokenizer if engine is self.engine else engine.tokenizer
+        return build_request(prompt, engine, params, tokenizer=tokenizer, **stream_options)
 
     def answer_of(self, reply: AsyncTextStream) -> Answer:
         """The answer that a reply under way is told as."""
@@ -238,29 +257,34 @@ class Serving:
         """Take no more requests, give those that run so much time, end the rest; tell whether none had to be ended."""
         if await self.admission.close(grace_s):
             return True
+        self._ending = True
         for answer in list(self._answers):
             answer._end_for_closing()
         await self.admission.close(1.0)
         return False
 
-    async def _build(self, prompt: Prompt, params: SamplingParams | None, options: Mapping[str, Any]) -> Request:
+    async def _build(
+        self, prompt: Prompt, params: SamplingParams | None, options: Mapping[str, Any]
+    ) -> tuple[Request, Engine]:
         """Encode in a thread, so that a long prompt holds up nobody else."""
-        request = await _in_thread(lambda: self.settle(prompt, params, warn=False, **options), _withdraw)
+        engine = self.engine if self._engine_for is None else self._engine_for(prompt)
+        settle = {"engine": engine, "warn": False, **options}
+        request = await _in_thread(lambda: self.settle(prompt, params, **settle), _withdraw)
         try:
-            self._check(request)
+            self._check(request, engine)
         except BaseException:
             request.open_reply.withdraw()
             raise
-        return request
+        return request, engine
 
-    def _check(self, request: Request) -> None:
+    def _check(self, request: Request, engine: Engine) -> None:
         """What the engine would refuse, and what the limits do."""
         cap, asked_len = self.limits.max_new_tokens, request.params.max_new_tokens
         if cap is not None and asked_len > cap:
             raise RequestError(f"this server writes {cap} tokens at most, not {asked_len}", field="max_new_tokens")
         context_len = request.params.context_len
-        context_len = min(context_len, getattr(self.engine, "context_len", None) or context_len)
-        check_prompt(request.prompt_ids, vocab_len=getattr(self.engine, "vocab_len", None), context_len=context_len)
+        context_len = min(context_len, getattr(engine, "context_len", None) or context_len)
+        check_prompt(request.prompt_ids, vocab_len=getattr(engine, "vocab_len", None), context_len=context_len)
 
 
 async def _asked(prompt: Prompt | MakePrompt) -> Prompt:

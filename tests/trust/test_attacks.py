@@ -7,6 +7,7 @@ import csv
 import http.server
 import io
 import json
+import logging
 import os
 import re
 import socket
@@ -16,9 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pandas as pd
 import pytest
 from rich.console import Console
+from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 import chatlab
@@ -338,6 +341,36 @@ def in_a_terminal(attempt: Attempt, text: str) -> None:
     attempt.terminal += screen.getvalue()
 
 
+def served(attempt: Attempt, text: str) -> None:
+    """As a question, as a field's name, as a header: what is logged and refused is read by people, the answer by programs."""
+    log = io.StringIO()
+    logger = logging.Logger("served", logging.DEBUG)
+    logger.addHandler(logging.StreamHandler(log))
+    mock = {"type": "echo", "time_per_token_sec": 0}
+    chat_stream = chatlab.ChatStream(use_mock_response=True, mock_params=mock, logger=logger)
+    application = Starlette()
+    chat_stream.append_apis(application)
+
+    async def ask(path: str, body: dict[str, Any], **headers: str) -> httpx2.Response:
+        transport = httpx2.ASGITransport(application)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://served.test") as client:
+            return await client.post(path, json=body, headers=headers)
+
+    said = asyncio.run(ask("/chat_stream", {"user_input": text}))
+    assert said.text.endswith(f"{text}<::EOS::>")
+    for path, body, headers in (
+        ("/chat_stream", {"user_input": {text: text}}, {}),
+        ("/set_generation_params", {text: text}, {}),
+        ("/set_feedback", {"message_id": text, "feedback": text}, {}),
+        ("/chat_stream", {"user_input": text}, {"origin": f"http://{text.encode('ascii', 'replace')[:20].hex()}"}),
+    ):
+        refused = asyncio.run(ask(path, body, **headers))
+        assert 400 <= refused.status_code < 500
+        attempt.terminal += refused.json()["detail"]
+    assert text not in log.getvalue()
+    attempt.terminal += log.getvalue()
+
+
 def of_words(*words: str) -> Callable[[Attempt, str], None]:
     def act(attempt: Attempt, text: str) -> None:
         clean = attempt.root / "clean" / "tok"
@@ -367,6 +400,7 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "StreamView": viewed,
     "ChatPanel": chatted,
     "chat_in_terminal": in_a_terminal,
+    "ChatStream": served,
     "snapshot of prompts": lambda a, text: chatlab.snapshot(a.root / "clean" / "tok", prompts=[text]),
     "load_tokenizer": lambda a, text: chatlab.load_tokenizer(text),
     "load_model": lambda a, text: chatlab.load_model(text),
