@@ -16,7 +16,9 @@ from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import PenaltyMethod, SamplingParams
 from chatlab.errors import ServerError, TooManyRequests
 from chatlab.server.admission import Admission
-from chatlab.server.chat.options import NoModel, engine_of, mock_of, prompt_maker, refuse_foreign
+from chatlab.server.app import OnlyHosts
+from chatlab.server.chat.mock import mock_engine
+from chatlab.server.chat.options import NoModel, engine_of, prompt_maker, refuse_foreign
 from chatlab.server.limits import Limits, check_request, read_body
 from chatlab.server.refusal import refusal_of
 from chatlab.server.request_handler import (
@@ -26,7 +28,7 @@ from chatlab.server.request_handler import (
     Generator,
     SimpleSessionRequestHandler,
 )
-from chatlab.server.requests.apis import HostGuard, add_routes, chosen
+from chatlab.server.requests.apis import add_routes, chosen
 from chatlab.server.requests.other_requests import OtherRequests
 from chatlab.server.requests.owned import Callback, Finished, owned
 from chatlab.server.serving import Serving
@@ -76,6 +78,7 @@ class ChatStream(OtherRequests):
         logger: logging.Logger | None = None,
         *,
         engine: Engine | None = None,
+        serving: Serving | None = None,
         overflow: Overflow = "drop_turns",
         busy: Literal["refuse", "queue"] = "refuse",
         allowed_hosts: Collection[str] | None = None,
@@ -111,6 +114,7 @@ class ChatStream(OtherRequests):
             request_handler: whose histories; a SimpleSessionRequestHandler of this object's own when left out.
             logger: ``logging.getLogger("chatlab.server")`` when left out.
             engine: what answers, instead of a model: local, batch, remote or scripted.
+            serving: an engine with its admission and limits, which other faces share; ``busy`` must be its admission's.
             overflow: of a history longer than the context allows: ``"drop_turns"`` leaves out the oldest turns and says
                 how many, ``"error"`` refuses.
             busy: a second question of one session while the first is answered: 409, or a place in the queue.
@@ -138,20 +142,24 @@ class ChatStream(OtherRequests):
             repetition_penalty_method=repetition_penalty_method,
             seed=seed,
         )
-        admission = Admission(num_of_concurrent_executions, max_queue_size, busy=busy)
-        mock, engine_for = mock_of(use_mock_response, mock_params, locale)
-        found = mock or engine_of(model, tokenizer, device, engine, num_of_concurrent_executions)
-        tokenizer = tokenizer if tokenizer is not None else getattr(found, "tokenizer", None)
-        self.serving = Serving(
-            found or _NoEngine(),
-            None if mock is not None else tokenizer,
-            admission=admission,
-            limits=limits,
-            logger=logger,
-            engine_for=engine_for,
-            log_content=log_content,
-        )
-        self._has_engine, self._closes_engine = found is not None, engine is None and found is not None
+        mock = None
+        if serving is not None:
+            self._refuse_beside_serving(model, device, engine, use_mock_response, limits, logger)
+            self.serving, self._has_engine, self._closes_engine = serving, True, False
+        else:
+            mock, engine_for = mock_engine(mock_params, locale) if use_mock_response else (None, None)
+            found = mock or engine_of(model, tokenizer, device, engine)
+            self._has_engine, self._closes_engine = found is not None, engine is None and found is not None
+            self.serving = Serving(
+                found or _NoEngine(),
+                None if mock is not None else tokenizer,
+                admission=Admission(num_of_concurrent_executions, max_queue_size, busy=busy),
+                limits=limits,
+                logger=logger,
+                engine_for=engine_for,
+                log_content=log_content,
+            )
+        tokenizer = tokenizer if tokenizer is not None or mock is not None else self.serving.tokenizer
         self._as_http_error, self._late = too_many_request_as_http_error, busy == "queue"
         self.allowed_hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
         self.name = name
@@ -160,14 +168,17 @@ class ChatStream(OtherRequests):
             serving=self.serving,
             params=self.params,
             options={"overflow": overflow, "add_special_tokens": add_special_tokens},
-            new_prompt=prompt_maker(
-                chat_prompt_clazz,
-                None if mock is not None and tokenizer is mock.tokenizer else tokenizer,
-                mock=mock is not None,
-            ),
+            new_prompt=prompt_maker(chat_prompt_clazz, tokenizer, mock=mock is not None),
         )
         self.request_handler.bind(generator, chat_prompt_clazz, tokenizer)
         self._console_prompt: Any = None
+
+    @staticmethod
+    def _refuse_beside_serving(*given: Any) -> None:
+        if any(value not in (None, False) for value in given):
+            raise ServerError(
+                "a serving has its engine, limits and logger: give no model=, engine=, limits= … beside it"
+            )
 
     @property
     def logger(self) -> logging.Logger:
@@ -281,7 +292,7 @@ class ChatStream(OtherRequests):
                 "append_middlewares takes no options: sessions have random ids and no secret, and a program that wants CORS "
                 "adds CORSMiddleware with the origins it knows"
             )
-        app.add_middleware(HostGuard, allowed_hosts=self.allowed_hosts)
+        app.add_middleware(OnlyHosts, allowed_hosts=self.allowed_hosts)
 
     @asynccontextmanager
     async def lifespan(self, app: Any = None, *, grace_s: float = 10.0) -> AsyncIterator[None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from chatlab.server.chat.turn import Course, Turn
 from chatlab.server.limits import json_object
 from chatlab.server.serving import Serving
 from chatlab.server.sessions.keeper import SessionKeeper
-from chatlab.server.sessions.session import Session, SessionObject
+from chatlab.server.sessions.session import Session, SessionObject, key_of
 from chatlab.server.sessions.sqlite import SqliteSessions
 from chatlab.server.wire.response import TurnResponse, WireName, wire_called
 
@@ -30,6 +31,8 @@ Finished = Callable[[Request, str], Awaitable[None]]
 """``streaming_finished_callback``: told once how it ended; to be awaited, or not, as a program likes."""
 
 PROMPT_KEY = "chat_prompt"
+KNOWN_SESSIONS = 1000
+"""Of how many sessions the ids of the last call are remembered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +234,7 @@ class SimpleSessionRequestHandler(AbstractRequestHandler):
             raise ServerError("give a store, or sessions that have one: SessionKeeper(store)")
         self.sessions = sessions or SessionKeeper(store)
         self.sessions.revive_by(self._revived)
+        self._ids: OrderedDict[Hashable, Sequence[int]] = OrderedDict()
 
     async def session_of(self, request: Request) -> SessionObject | None:
         """The program's own session where its middleware put one, else ours."""
@@ -263,8 +267,11 @@ class SimpleSessionRequestHandler(AbstractRequestHandler):
             twin = self.prompt_in(session).copy()
             return twin, question.put_to(twin)
 
+        key = key_of(session)
         course = Course(
             make=make,
+            known_ids=self._ids.get(key, ()),
+            learn=lambda token_ids: self._learn(key, token_ids),
             save=lambda prompt: self.keep(session, PROMPT_KEY, prompt),
             finish=lambda message: awaited(streaming_finished_callback(request, message)),
             late=asked is not None and asked.late,
@@ -284,6 +291,12 @@ class SimpleSessionRequestHandler(AbstractRequestHandler):
             else:
                 del data[name]
             raise
+
+    def _learn(self, key: Hashable, token_ids: Sequence[int]) -> None:
+        self._ids[key] = token_ids
+        self._ids.move_to_end(key)
+        while len(self._ids) > KNOWN_SESSIONS:
+            self._ids.popitem(last=False)
 
     def _revived(self, data: Mapping[str, Any]) -> AbstractChatPrompt | None:
         fresh = self._generator.new_prompt()

@@ -8,9 +8,9 @@ from typing import Any
 from chatlab.engines.engine import Engine
 from chatlab.errors import ServerError
 from chatlab.prompts.base import AbstractChatPrompt
+from chatlab.prompts.filling import new_prompt as prompt_of_class
 from chatlab.prompts.formats.vicuna import ChatPromptVicuna
 from chatlab.prompts.templates.choice import prompt_for
-from chatlab.server.chat.mock import mock_engine
 
 ROLES_REFUSED = (
     "client_roles are not taken: a pass-phrase typed into the chat reaches histories and logs, is compared in time that tells "
@@ -44,7 +44,7 @@ def refuse_foreign(options: Mapping[str, Any]) -> None:
             raise ServerError(_NOT_TAKEN[name])
 
 
-def engine_of(model: Any, tokenizer: Any, device: Any, engine: Engine | None, running: int) -> Engine | None:
+def engine_of(model: Any, tokenizer: Any, device: Any, engine: Engine | None) -> Engine | None:
     """The engine that is given, or a LocalEngine around the model; ``None`` where there is neither.
 
     Raises:
@@ -59,21 +59,8 @@ def engine_of(model: Any, tokenizer: Any, device: Any, engine: Engine | None, ru
         return None
     from chatlab.engines.local import LocalEngine
 
-    return LocalEngine(model, tokenizer, device, **local_options(running))
-
-
-def local_options(running: int) -> dict[str, Any]:
-    """How the default engine is built for so many requests at once."""
-    return {"decode_rows": running if running >= DECODE_ROWS_FROM else 1}
-
-
-DECODE_ROWS_FROM = 2
-"""Requests at once from which one step for all of them pays."""
-
-
-def mock_of(use: bool, mock_params: Mapping[Any, Any] | None, locale: str) -> Any:
-    """The mock's engines, where one is asked for; see :func:`chatlab.server.chat.mock.mock_engine`."""
-    return mock_engine(mock_params, locale) if use else (None, None)
+    # Both are exact up to rounding; who needs the last bit gives engine=LocalEngine(model, tokenizer).
+    return LocalEngine(model, tokenizer, device, decode_rows="auto", reuse_prefix="auto")
 
 
 def prompt_maker(chat_prompt_clazz: Any, tokenizer: Any, *, mock: bool) -> Callable[[], AbstractChatPrompt]:
@@ -81,15 +68,11 @@ def prompt_maker(chat_prompt_clazz: Any, tokenizer: Any, *, mock: bool) -> Calla
 
     def new_prompt() -> AbstractChatPrompt:
         if chat_prompt_clazz is not None:
-            prompt = chat_prompt_clazz()
-        elif tokenizer is not None:
-            prompt = prompt_for(tokenizer)()
-        elif mock:
-            prompt = ChatPromptVicuna()
-        else:
-            raise NoModel("this ChatStream has no chat_prompt_clazz and no tokenizer that tells one: give either")
-        if not isinstance(prompt, AbstractChatPrompt):
-            raise ServerError(f"chat_prompt_clazz must make an AbstractChatPrompt, not {type(prompt).__name__}")
-        return prompt
+            return prompt_of_class(chat_prompt_clazz)
+        if tokenizer is not None:
+            return prompt_for(tokenizer)()
+        if mock:
+            return ChatPromptVicuna()
+        raise NoModel("this ChatStream has no chat_prompt_clazz and no tokenizer that tells one: give either")
 
     return new_prompt

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from chatlab.engines.engine import FinishReason
+from chatlab.engines.engine import FinishReason, PrefixUse
 from chatlab.errors import ServerClosing
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.server.admission import Ticket
@@ -35,7 +35,8 @@ class Begun:
     prompt_ids: tuple[int, ...]
     dropped_turns: int
     seed: int | None
-    prefix: Any
+    prefix: PrefixUse | None
+    """How much of what the session's last call read and said was read no more, where the engine tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,10 @@ class Course:
     """Keep the copy in the history's place."""
     finish: Finish
     """Told once how it ended, in ChatStream's words."""
+    known_ids: Sequence[int] = ()
+    """What the session's last call of the model read and said."""
+    learn: Callable[[Sequence[int]], None] = lambda token_ids: None
+    """Told what this one read and said."""
     late: bool = False
     """Whether the history is asked for only when the slot is there, because a turn before it may still change it."""
 
@@ -187,7 +192,7 @@ class Turn:
                     prompt_ids=answer.prompt_ids,
                     dropped_turns=answer.dropped_turns,
                     seed=answer.seed,
-                    prefix=answer.prefix,
+                    prefix=own_prefix(answer.prefix, self._course.known_ids, answer.prompt_ids),
                 )
             )
             async for delta in answer:
@@ -210,6 +215,7 @@ class Turn:
             if not answer.text:
                 self._made[0].set_responder_last_msg("")
             await through(self._course.save(self._made[0]))
+            self._course.learn((*answer.prompt_ids, *answer.token_ids))
         return Ended(finish_reason=reason, text=answer.text, token_len=len(answer.token_ids))
 
     def _failed(self, error: BaseException, what: str) -> Failed:
@@ -221,6 +227,20 @@ class Turn:
     def _tell(self, event: Event) -> None:
         self.events.append(event)
         self._happened.set()
+
+
+def own_prefix(told: PrefixUse | None, known_ids: Sequence[int], prompt_ids: Sequence[int]) -> PrefixUse | None:
+    """What of a session's own ids was kept: how much an engine had kept of others' would tell what they asked.
+
+    >>> own_prefix(PrefixUse(kept_len=3, lost_len=0), (1, 2, 9), (1, 2, 3, 4))
+    PrefixUse(kept_len=2, lost_len=1)
+    """
+    if told is None:
+        return None
+    parts = (i for i, (known, now) in enumerate(zip(known_ids, prompt_ids, strict=False)) if known != now)
+    common_len = next(parts, min(len(known_ids), len(prompt_ids)))
+    kept_len = min(told.kept_len, common_len)
+    return PrefixUse(kept_len=kept_len, lost_len=len(known_ids) - kept_len)
 
 
 async def through(work: Awaitable[T]) -> T:

@@ -6,15 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chatlab.errors import RequestError, ServerError
-from chatlab.server.limits import check_host
-from chatlab.server.refusal import refusal_of
-from chatlab.server.wire.response import refused
+from chatlab.errors import ServerError
 
 Handle = Callable[[Request], Awaitable[Response]]
 
@@ -52,20 +47,3 @@ def _endpoint(handle: Handle) -> Handle:
         return await handle(request)
 
     return endpoint
-
-
-class HostGuard:
-    """Refuse requests to hosts that are not ours, for every route of an application."""
-
-    def __init__(self, app: ASGIApp, allowed_hosts: frozenset[str] | None) -> None:
-        self._app, self._allowed_hosts = app, allowed_hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or refuse it."""
-        if scope["type"] in ("http", "websocket"):
-            try:
-                check_host(Headers(scope=scope), self._allowed_hosts)
-            except RequestError as error:
-                await refused(refusal_of(error))(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

@@ -38,7 +38,9 @@ class ServerSentEvents:
     def _event(self, event: Event) -> bytes:
         name, data = self._told(event)
         number, self._number = self._number, self._number + 1
-        return format_sse_event(event=name, data_str=json.dumps(data, ensure_ascii=False), id=str(number))
+        return format_sse_event(
+            event=name, data_str=json.dumps({"kind": name, **data}, ensure_ascii=False), id=str(number)
+        )
 
     def _told(self, event: Event) -> tuple[str, dict[str, Any]]:
         match event:
