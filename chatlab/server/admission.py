@@ -19,7 +19,9 @@ OnPlace = Callable[[int], Awaitable[None] | None]
 class _State(Enum):
     WAITING = 1
     RUNNING = 2
-    LEFT = 3
+    RESTING = 3
+    """Runs no more, and its key is still its own."""
+    LEFT = 4
 
 
 @dataclass(eq=False)
@@ -76,8 +78,12 @@ class Ticket:
             self._admission._refuse_when_closing()
             raise ServerError("this request has left the queue: ask anew")
 
+    def rest(self) -> None:
+        """Free the slot, and keep the key: what the answer was for, such as a history, is still to be written down."""
+        self._admission._rest(self._seat)
+
     def leave(self) -> None:
-        """Free the slot or the place, for the next one at once."""
+        """Free all it has, the slot or the place for the next one at once."""
         self._admission._leave(self._seat)
 
     def __del__(self) -> None:
@@ -121,6 +127,7 @@ class Admission:
         self._max_running, self._max_waiting, self._busy = running, waiting, busy
         self._running: set[_Seat] = set()
         self._waiting: list[_Seat] = []
+        self._resting: set[_Seat] = set()
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -164,7 +171,7 @@ class Admission:
 
     def has(self, key: Hashable | None) -> bool:
         """Whether a request of this key runs or waits."""
-        return key is not None and any(seat.key == key for seat in (*self._running, *self._waiting))
+        return key is not None and any(seat.key == key for seat in (*self._running, *self._waiting, *self._resting))
 
     def load(self) -> Load:
         """How full it is now."""
@@ -207,21 +214,33 @@ class Admission:
     def _place_of(self, seat: _Seat) -> int:
         return self._waiting.index(seat) + 1 if seat.state is _State.WAITING else 0
 
-    def _leave(self, seat: _Seat) -> None:
-        if seat.state is _State.LEFT:
-            return
+    def _rest(self, seat: _Seat) -> None:
         if seat.state is _State.RUNNING:
-            self._running.remove(seat)
-            self._mean_s += (time.monotonic() - seat.since - self._mean_s) / 8
-        else:
+            self._free_slot(seat)
+            self._resting.add(seat)
+            seat.state = _State.RESTING
+            self._seat_the_next()
+
+    def _leave(self, seat: _Seat) -> None:
+        if seat.state is _State.RUNNING:
+            self._free_slot(seat)
+        elif seat.state is _State.WAITING:
             self._waiting.remove(seat)
+        elif seat.state is _State.RESTING:
+            self._resting.remove(seat)
+        else:
+            return
         seat.state = _State.LEFT
         seat.changed.set()
         self._seat_the_next()
 
+    def _free_slot(self, seat: _Seat) -> None:
+        self._running.remove(seat)
+        self._mean_s += (time.monotonic() - seat.since - self._mean_s) / 8
+
     def _seat_the_next(self) -> None:
-        """Whoever waits longest and whose key nobody runs, for as long as there are slots; tell the others their place."""
-        keys = {seat.key for seat in self._running} - {None}
+        """Whoever waits longest and whose key nobody has, for as long as there are slots; tell the others their place."""
+        keys = {seat.key for seat in (*self._running, *self._resting)} - {None}
         for seat in list(self._waiting):
             if len(self._running) < self._max_running and seat.key not in keys:
                 self._waiting.remove(seat)
@@ -230,5 +249,5 @@ class Admission:
             if seat.key is not None:
                 keys.add(seat.key)  # whoever waits of a key is before the next one of it
             seat.changed.set()
-        if not self._running and not self._waiting:
+        if not self._running and not self._waiting and not self._resting:
             self._idle.set()

@@ -55,6 +55,8 @@ class Asked:
     wire: WireName
     late: bool
     headers: dict[str, str] = field(default_factory=dict)
+    generated: bool = False
+    """Whether the slot is taken."""
 
 
 ASKED: ContextVar[Asked | None] = ContextVar("chatlab_asked", default=None)
@@ -178,7 +180,8 @@ class AbstractRequestHandler:
             raise ServerError(f"output_type is 'updated_text', 'response_text' or None, not {output_type!r}")
         asked = ASKED.get()
         given = {**self._generator.options, **options}
-        if asked is not None:
+        if asked is not None and not asked.generated:
+            asked.generated = True  # a second one asks for a slot of its own
             given.setdefault("ticket", asked.ticket)
         text, pos = "", "begin"
         async with self._generator.serving.answer(

@@ -171,6 +171,7 @@ class Serving:
         key: Hashable | None = None,
         on_place: OnPlace | None = None,
         ticket: Ticket | None = None,
+        keep_key: bool = False,
         seed: int | None = None,
         **stream_options: Any,
     ) -> AsyncIterator[Answer]:
@@ -184,6 +185,7 @@ class Serving:
             key: one running turn for each, such as a session.
             on_place: told the place in the queue, at first and whenever it changes.
             ticket: of ``admission.ask``, where a face had to know at once whether the request is let in.
+            keep_key: free the slot alone at the end: whoever gave the ticket leaves with it once the history is kept.
             seed: stands in for ``params.seed``.
             stream_options: the other options of ``stream``.
 
@@ -217,7 +219,7 @@ class Serving:
                 self._answers.discard(answer)
                 await reply.aclose()
         finally:
-            ticket.leave()
+            ticket.rest() if keep_key else ticket.leave()
 
     def settle(
         self,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx2
 import uvicorn
 from fastapi import FastAPI, Request
 
 from chatlab import ChatStream
-from chatlab.server.chat_stream import ChatStream as _ChatStream  # noqa: F401 - loaded before the clock runs
 
 MOCK = {"type": "round", "time_per_token_sec": 0}
 
@@ -36,7 +36,14 @@ def live(app):
 
 def app_of(chat_stream, *, callback=None, wire=None, apis=True):
     """An application as the documentation writes it."""
-    app = FastAPI(lifespan=chat_stream.lifespan)
+
+    @asynccontextmanager
+    async def lifespan(app):
+        chat_stream.loop = asyncio.get_running_loop()  # where its admission lives
+        async with chat_stream.lifespan(app):
+            yield
+
+    app = FastAPI(lifespan=lifespan)
     if apis:
         chat_stream.append_apis(app, {"exclude": ["chat_stream"]})
 
@@ -58,6 +65,11 @@ def served(chat_stream, **options):
     """A client of a served ChatStream."""
     with live(app_of(chat_stream, **options)) as url, httpx2.Client(base_url=url, timeout=20) as client:
         yield client
+
+
+def ask(client, text="Hi", **options):
+    """A question, as the documented client asks it."""
+    return client.post("/chat_stream", json={"user_input": text}, **options)
 
 
 def whole(response):

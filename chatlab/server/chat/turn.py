@@ -156,6 +156,7 @@ class Turn:
             await through(self._course.finish(message))
         except Exception as error:
             last = self._failed(error, "the callback of a turn")
+        self._log(message)
         self._tell(last)
 
     async def _ask(self) -> tuple[str, Event]:
@@ -183,7 +184,7 @@ class Turn:
             self._made = self._course.make()
         prompt = self._make_late if self._made is None else self._made[0]
         options = dict(self._options, on_place=self._waits)
-        async with self._serving.answer(prompt, ticket=self._ticket, **options) as answer:
+        async with self._serving.answer(prompt, ticket=self._ticket, keep_key=True, **options) as answer:
             self._answer = answer
             assert self._made is not None
             self._tell(
@@ -217,6 +218,14 @@ class Turn:
             await through(self._course.save(self._made[0]))
             self._course.learn((*answer.prompt_ids, *answer.token_ids))
         return Ended(finish_reason=reason, text=answer.text, token_len=len(answer.token_ids))
+
+    def _log(self, message: str) -> None:
+        logger, answer = self._serving.logger, self._answer
+        lens = (0, 0) if answer is None else (len(answer.prompt_ids), len(answer.token_ids))
+        logger.info("a turn ended: %s, %d ids read, %d said", message, *lens)
+        if self._serving.log_content and self._made is not None:
+            prompt = self._made[0]
+            logger.info("asked %a, answered %a", prompt.get_requester_last_msg(), prompt.get_responder_last_msg())
 
     def _failed(self, error: BaseException, what: str) -> Failed:
         refusal = refusal_of(error)

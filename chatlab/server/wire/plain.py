@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chatlab.server.chat.turn import Event
+from chatlab.server.chat.turn import Ended, Event
 from chatlab.streaming.result import Delta
 
 EOS = "<::EOS::>"
@@ -29,7 +29,7 @@ class WholeText:
         """The piece for some events, if they changed the text; at the end there has been one, also for an empty reply."""
         new = "".join(event.text for event in events if isinstance(event, Delta))
         self._text += new
-        ended = bool(events) and not isinstance(events[-1], Delta)
+        ended = bool(events) and isinstance(events[-1], Ended)
         if not new and (self._sent or not ended):
             return b""
         self._sent = True

@@ -38,9 +38,7 @@ class ServerSentEvents:
     def _event(self, event: Event) -> bytes:
         name, data = self._told(event)
         number, self._number = self._number, self._number + 1
-        return format_sse_event(
-            event=name, data_str=json.dumps({"kind": name, **data}, ensure_ascii=False), id=str(number)
-        )
+        return format_sse_event(event=name, data_str=one_line({"kind": name, **data}), id=str(number))
 
     def _told(self, event: Event) -> tuple[str, dict[str, Any]]:
         match event:
@@ -70,6 +68,15 @@ class ServerSentEvents:
             "prefix": prefix_data(event.prefix),
             **ids,
         }
+
+
+_ENDS_OF_LINES = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""What JSON leaves as it is and careless readers of lines take for an end of one."""
+
+
+def one_line(data: dict[str, Any]) -> str:
+    """Data as JSON in one line, by whatever rule lines are told."""
+    return json.dumps(data, ensure_ascii=False).translate(_ENDS_OF_LINES)
 
 
 def delta_data(delta: Delta) -> dict[str, Any]:
