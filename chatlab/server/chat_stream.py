@@ -16,7 +16,6 @@ from chatlab.engines.engine import Engine
 from chatlab.engines.sampling import PenaltyMethod, SamplingParams
 from chatlab.errors import ServerError, TooManyRequests
 from chatlab.server.admission import Admission
-from chatlab.server.app import OnlyHosts
 from chatlab.server.chat.mock import mock_engine
 from chatlab.server.chat.options import NoModel, engine_of, prompt_maker, refuse_foreign
 from chatlab.server.limits import Limits, check_request, read_body
@@ -34,6 +33,7 @@ from chatlab.server.requests.owned import Callback, Finished, owned
 from chatlab.server.serving import Serving
 from chatlab.server.sessions.session import key_of
 from chatlab.server.shutdown import on_signals
+from chatlab.server.site.app import OnlyHosts
 from chatlab.server.wire.response import WireName, told_in_band, wire_name
 from chatlab.streaming.request import Overflow
 
