@@ -45,6 +45,13 @@ def test_a_comparison_names_what_conversations_lose_and_what_they_get_back(fault
     assert kind in worse.to_markdown()
 
 
+def test_a_comparison_names_another_default_of_thinking(tmp_path: Path) -> None:
+    off = next(fault for fault in FAULTS if fault.name == "thinking is off")
+    clean, other = folder(tmp_path / "clean", CLEAN[off.base]), folder(tmp_path / "off", off.template)
+    (title,) = told(compare_revisions(clean, other))
+    assert "thinking off" in title
+
+
 def test_a_comparison_of_templates_that_lose_the_same_says_nothing_of_it(tmp_path: Path) -> None:
     clean = folder(tmp_path / "clean", PLAIN)
     other = folder(tmp_path / "other", PLAIN.replace("<|im_start|>tools", "<|im_start|>offered"))

@@ -168,10 +168,10 @@ def _named(
         name="a snapshot", templates=dict(templates), specials=dict(specials), encode=None, record=None
     )
     try:
-        told = in_child(named, source.argument, "the chat template", source.limits)
+        told: dict[str, Any] = in_child(named, source.argument, "the chat template", source.limits)
     except ChatlabError:  # no Jinja, or it oversteps a limit that the probes did not reach
         return ()
-    return tuple(map(of_fault, told))
+    return (*map(of_fault, told["faults"]), *_thinking(TemplateFacts(**told["facts"])))
 
 
 def _thinking(facts: TemplateFacts) -> list[TemplateFinding]:

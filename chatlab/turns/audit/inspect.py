@@ -71,7 +71,7 @@ class Found:
 def inspect(argument: dict[str, Any]) -> dict[str, Any]:
     """Return findings, facts and texts of the ``templates`` (``default``, perhaps ``tool_use``) with ``specials``."""
     renders = Renders(argument["templates"], argument["specials"])
-    switches = tuple(name for name in SWITCHES if any(re.search(rf"\b{name}\b", t) for t in renders.templates.values()))
+    switches = _switches(renders)
     shapes = shapes_for(switches)
     found = faults(renders, shapes)
     for fault in found:
@@ -86,10 +86,18 @@ def inspect(argument: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def named(argument: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the findings alone, without what in the template does it: enough to tell two templates apart."""
+def named(argument: dict[str, Any]) -> dict[str, Any]:
+    """Return faults and facts alone, without what in the template does it: enough to tell two templates apart."""
     renders = Renders(argument["templates"], argument["specials"])
-    return [_told(fault) for fault in faults(renders, SHAPES)]
+    switches = _switches(renders)
+    told = [_told(fault) for fault in faults(renders, shapes_for(switches))]
+    return {"faults": told, "facts": _facts(renders, switches)}
+
+
+def _switches(renders: Renders) -> tuple[str, ...]:
+    return tuple(
+        name for name in SWITCHES if any(re.search(rf"\b{name}\b", text) for text in renders.templates.values())
+    )
 
 
 def borders(argument: dict[str, Any]) -> list[Any]:

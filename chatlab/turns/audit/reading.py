@@ -106,7 +106,7 @@ def _of_files(source: Source) -> AuditSource:
 def _tokenizer(source: Source) -> Tokenizer | None:
     spec = (source.repo_id, source.revision) if source.repo_id is not None else (source.place or source.folder, None)
     try:
-        return load_tokenizer(*spec)
+        return load_tokenizer(*spec, untrusted=True)
     except ChatlabError:
         return None
 
