@@ -41,12 +41,18 @@ def talks() -> list[Dialogue]:
 
 
 @pytest.mark.parametrize(("folder", "form", "stored", "lost"), TABLE)
-def test_the_table_of_borders(real: Path, talks: list[Dialogue], folder: str, form: str, stored: Any, lost: int) -> None:
+def test_the_table_of_borders(
+    real: Path, talks: list[Dialogue], folder: str, form: str, stored: Any, lost: int
+) -> None:
     """0.0, 37.4 and 21.4 % of 3,867 borders lost where replies are stored verbatim; 39.6, 39.5 and 56.5 % stripped."""
     tokenizer = load_tokenizer(real / folder)
     frame = measure_turns(talks, form, tokenizer, stored=stored, reply_start="word", trace=False)
     assert (len(talks), len(frame), int((~frame["kept"]).sum())) == (1344, 3867, lost)
-    causes = {cause for d in talks[::60] for cause in trace_turns(tokenizer, d, prompt_class=form, stored=stored).cause_counts()}
+    causes = {
+        cause
+        for d in talks[::60]
+        for cause in trace_turns(tokenizer, d, prompt_class=form, stored=stored).cause_counts()
+    }
     assert causes == WHY.get((folder, stored), set())
 
 

@@ -22,7 +22,12 @@ from chatlab.turns.edits import Cause
 
 MARKS = ["<|im_start|>", "<|im_end|>", "<|endoftext|>", "<think>", "</think>", "<tool_call>", "</tool_call>"]
 WORDS = "the cat sat on a mat and then it said what a day we had when rain fell over hills no one knew why".split()  # noqa: SIM905
-TEXTS = [" ".join(WORDS), "\n".join(WORDS), '{"name": "f", "arguments": {"x": 1, "y": [2]}}', "user assistant system\n: "] * 3
+TEXTS = [
+    " ".join(WORDS),
+    "\n".join(WORDS),
+    '{"name": "f", "arguments": {"x": 1, "y": [2]}}',
+    "user assistant system\n: ",
+] * 3
 SYSTEM = "Speak plainly."
 
 KINDS: dict[str, Cause] = {
@@ -57,11 +62,7 @@ _GROUPS = (
     {"cut", "system", "clock"},
     {"not canonical", "cleaned", "stop", "special", "dummy prefix"},
 )
-PAIRS = [
-    (one, other)
-    for one, other in combinations(KINDS, 2)
-    if not any({one, other} <= group for group in _GROUPS)
-]
+PAIRS = [(one, other) for one, other in combinations(KINDS, 2) if not any({one, other} <= group for group in _GROUPS)]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ def injected(kinds: Sequence[str], seed: int) -> Injected:
         replies.append(_ids(tokenizer, text, kinds, random))
     messages.append({"role": "user", "content": _words(random)})
     options: dict[str, Any] = {"reply_ids": replies}
-    options |= {"stored": _STORED[name] for name in kinds if name in _STORED}
+    options.update(("stored", _STORED[name]) for name in kinds if name in _STORED)
     if "cut" in kinds:
         options["history"] = lambda messages: messages[-3:]
     if "clock" in kinds:
@@ -179,7 +180,7 @@ def _words(random: Random) -> str:
 
 def _reply(kinds: Sequence[str], random: Random) -> tuple[dict[str, Any], str]:
     """A message, and the raw text that a model said for it."""
-    text = _words(random)
+    text = f"cat sat {_words(random)}"
     if "strip flag" in kinds:
         text = f" {text}"
     if {"trimmed", "stripped"} & set(kinds):
@@ -207,12 +208,15 @@ def _reply(kinds: Sequence[str], random: Random) -> tuple[dict[str, Any], str]:
 
 def _ids(tokenizer: Any, text: str, kinds: Sequence[str], random: Random) -> list[int]:
     """The ids of a model that goes on with its opening, and ends its turn."""
-    anchor = tokenizer.encode("\n" if "dummy prefix" not in kinds else "a", add_special_tokens=False)
-    whole = tokenizer.encode(("\n" if "dummy prefix" not in kinds else "a") + text, add_special_tokens=False)
+    mark = "{" if "dummy prefix" in kinds else "\n"  # no piece goes on from it
+    anchor = tokenizer.encode(mark, add_special_tokens=False)
+    whole = tokenizer.encode(mark + text, add_special_tokens=False)
     assert whole[: len(anchor)] == anchor
     ids = whole[len(anchor) :]
     if "not canonical" in kinds:
-        places = [at for at, token_id in enumerate(ids) if re.fullmatch("\u0120?[a-z]{2,}", _piece(tokenizer, token_id))]
+        places = [
+            at for at, token_id in enumerate(ids) if re.fullmatch("\u0120?[a-z]{2,}", _piece(tokenizer, token_id))
+        ]
         at = random.choice(places)
         ids[at : at + 1] = [tokenizer.convert_tokens_to_ids(letter) for letter in _piece(tokenizer, ids[at])]
     return [*ids, tokenizer.convert_tokens_to_ids("<|im_end|>")]

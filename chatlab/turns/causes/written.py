@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -157,7 +157,8 @@ class WrittenTurn:
         call, channels = self.case.call, self.case.channels.after(self.prompt)
         stored, ideal = self.stored, call.ideal or {}
         if stored == ideal:
-            return parts_of(call.reply, channels)
+            parts = parts_of(call.reply, channels)
+            return _with_calls(parts, text_of(ideal.get("content"))) if ideal.get("tool_calls") else parts
         if {k: v for k, v in stored.items() if k != "content"} != {k: v for k, v in ideal.items() if k != "content"}:
             return None
         content, kept = text_of(ideal.get("content")), text_of(stored.get("content"))
@@ -206,3 +207,12 @@ class WrittenTurn:
     def text(self) -> str:
         """The next prompt."""
         return "".join(self.pieces)
+
+
+def _with_calls(parts: Parts, content: str) -> Parts:
+    """The parts of a reply that calls tools in a way that the template does not know: all behind its content."""
+    at = parts.content.find(content.strip())
+    if parts.calls or at < 0:
+        return parts
+    end = at + len(content.strip())
+    return replace(parts, content=parts.content[:end], calls=parts.content[end:])

@@ -1,0 +1,50 @@
+"""What measuring the borders of conversations costs beside encoding every prompt of them once."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+
+import pytest
+
+from chatlab.embedded import dialogues_path, tokenizer_path
+from chatlab.prompts.base import prompt_text
+from chatlab.prompts.dialogue import Dialogue, prompts_of, read_dialogues
+from chatlab.prompts.formats.registry import prompt_class
+from chatlab.tokenizers.load import load_tokenizer
+from chatlab.turns.measure import iter_turns
+
+BORDERS = 100_000
+
+
+def dialogues(count: int) -> list[Dialogue]:
+    """Enough conversations for so many borders."""
+    talks = [d for d in read_dialogues(dialogues_path()) if len(d.turns) > 1]
+    per_round = sum(len(d.turns) - 1 for d in talks)
+    return list(islice(cycle(talks), len(talks) * count // per_round))
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "count", "rounds"), [("phi-3/after", "phi3-2024-05", BORDERS, 1), ("embedded", "llama2", 4_000, 3)]
+)
+def test_measuring_borders_beside_encoding_every_prompt_once(ratio, name, form, count, rounds, request) -> None:
+    """Target: at most twice the time of one encoding of each prompt."""
+    folder = tokenizer_path("phi3-style/before") if name == "embedded" else request.getfixturevalue("real") / name
+    tokenizer, made = load_tokenizer(folder), prompt_class(form)
+    talks = dialogues(count)
+    texts = [prompt_text(prompt) for talk in talks for _, prompt in prompts_of(talk, made)]
+
+    def ours() -> None:
+        for _ in iter_turns(talks, form, tokenizer, trace=False):
+            pass
+
+    def encode() -> None:
+        for at in range(0, len(texts), 1024):
+            tokenizer.encode_batch(texts[at : at + 1024])
+
+    ratio(
+        f"measure_turns over encode_batch ({name}, {len(texts) - len(talks):,} borders)",
+        ours,
+        encode,
+        limit=2.0,
+        rounds=rounds,
+    )
