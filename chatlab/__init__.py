@@ -41,6 +41,7 @@ _HOME = {
     "bisect_revisions": "history.bisection",
     "check": "locks.check",
     "compare_revisions": "revisions.compare",
+    "diagnose": "diagnosis.diagnosis",
     "load_model": "engines.load",
     "load_tokenizer": "tokenizers.load",
     "lock": "locks.lock",
@@ -62,6 +63,7 @@ __all__ = sorted(_HOME)
 if TYPE_CHECKING:
     from chatlab.buffering.sentence_stop import SentenceStop as SentenceStop
     from chatlab.buffering.tokflow import TokFlow as TokFlow
+    from chatlab.diagnosis.diagnosis import diagnose as diagnose
     from chatlab.echo.experiment import measure_drift as measure_drift
     from chatlab.echo.trace import trace_echo as trace_echo
     from chatlab.engines.batch import BatchEngine as BatchEngine

@@ -25,7 +25,7 @@ LEVELS = [
     {"turns"},  # a comparison and a lock name what the audit of a template finds
     {"revisions"},
     {"locks", "history"},
-    {"probe", "sweep"},
+    {"diagnosis", "probe", "sweep"},
     {"reports", "widgets"},
     {"server"},
     {"testing"},

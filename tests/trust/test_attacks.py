@@ -231,6 +231,8 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "lock": attacked(lambda a: chatlab.lock("t", a.folder, path=a.at / "chatlab.lock")),
     "check": attacked(lambda a: chatlab.check(path=a.at / "chatlab.lock"), after=locked),
     "load_locked": attacked(lambda a: load_locked("tok", path=a.at / "chatlab.lock"), after=locked),
+    "diagnose": attacked(lambda a: chatlab.diagnose(a.folder, "chatml", a.root / "talk.jsonl")),
+    "chatlab doctor": cli("doctor", "FOLDER", "--prompt", "chatml", "--dialogues", "TALK"),
     "chatlab trace": cli("trace", "FOLDER", "<s>Hi"),
     "chatlab turns": cli("turns", "FOLDER", "--conversations", "TALK", "--out", "OUT"),
     "chatlab drift": cli("drift", "FOLDER", "--prompt", "chatml", "--dialogues", "TALK"),
@@ -415,6 +417,10 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "RemoteEngine's user": lambda a, text: RemoteEngine(
         f"http://{SECRET}:{SECRET}@127.0.0.1:9/{text}?key={SECRET}", "m"
     ),
+    "diagnose": lambda a, text: chatlab.diagnose(
+        a.root / "clean" / "tok", "chatml", [{"turns": [{"user": text, "assistant": text}] * 2}]
+    ),
+    "chatlab doctor": of_words("doctor", "CLEAN", "--prompt", "TEXT", "--skip-echo-len", "TEXT"),
     "chatlab drift": reported,
     "chatlab trace": of_words("trace", "CLEAN", "TEXT"),
     "chatlab trace of a source": of_words("trace", "TEXT", "Hi"),
