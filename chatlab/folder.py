@@ -8,6 +8,7 @@ so :func:`check_folder` looks at all of them before a library is let in.
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,8 @@ def check_folder(folder: Path, counts: Callable[[str], bool] = lambda name: Fals
         if path.suffix in READ_BY_LIBRARIES or counts(name):
             require_plain(path, within=folder)
             require_few_values(path, within=folder)
+        if name in CONFIGURATIONS:
+            _refuse_other_files(path, folder)
 
 
 def require_few_values(path: Path, *, within: Path | None = None) -> None:
@@ -82,6 +85,39 @@ def require_few_values(path: Path, *, within: Path | None = None) -> None:
 def _require_few(path: Path, data: bytes, limit: int) -> None:
     if sum(map(data.count, (b",", b"[", b"{"))) > limit:
         raise TokenizerLoadError(f"{path} has more than {limit} values, and that is the most that is read")
+
+
+def _refuse_other_files(path: Path, folder: Path) -> None:
+    """Refuse a configuration that names a file of somewhere else, which a class would open as its vocabulary."""
+    try:
+        fields = read_json(path, within=folder)
+    except TokenizerLoadError:  # whoever loads it tells what is wrong with it
+        return
+    for key, value in fields.items() if isinstance(fields, dict) else ():
+        if not _NAMES_A_FILE.search(key) or key in _NEVER_OPENED:
+            continue
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and (found := _file_elsewhere(text, folder)):
+                raise TokenizerLoadError(
+                    f"{path} names a file outside of its folder as its {key}, {found}: put a copy beside it, or leave the field out"
+                )
+
+
+_NAMES_A_FILE = re.compile(r"(file|files|path|vocab|merges|spm|model|emoji|map)$", re.IGNORECASE)
+_NEVER_OPENED = frozenset(("name_or_path", "_name_or_path", "special_tokens_map_file"))
+"""Where a program that saved a folder leaves a path of its own machine."""
+
+
+def _file_elsewhere(text: str, folder: Path) -> Path | None:
+    """Return the file that a text names, as seen from here or from the folder, if it is one outside of the folder."""
+    for place in (Path(text), folder / text):
+        try:
+            target = place.expanduser().resolve()
+            if target.is_file() and not _belongs(target, folder.resolve()):
+                return place
+        except (OSError, ValueError, RuntimeError):  # no path at all
+            continue
+    return None
 
 
 def require_plain(path: Path, *, within: Path | None = None, limit: int | None = SIZE_LIMIT) -> Path:

@@ -50,6 +50,7 @@ class Nursery:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the asker alone; and all children end with one signal
             env=bare_environment(),
+            cwd=os.path.dirname(os.path.abspath(program.__file__)),  # what a file there names is looked for among ours
         )
         self._send(json.dumps({"path": _path(), "libraries": LIBRARIES}).encode() + b"\n")
         self._read(time.monotonic() + START_S)

@@ -26,7 +26,7 @@ from chatlab.errors import (
     TokenizerLoadError,
     harmless,
 )
-from chatlab.folder import check_folder, require_plain
+from chatlab.folder import check_folder, read_json, require_plain
 from chatlab.terminal import harmless_logs
 from chatlab.tokenizers.source import UnpinnedWarning, code_references
 
@@ -135,7 +135,11 @@ def _check_files(folder: Path) -> None:
         check_folder(folder)
         for weights in (*folder.glob("*.safetensors"), *folder.glob("*.bin")):
             require_plain(weights, within=folder, limit=None)
-    except TokenizerLoadError as error:
+        for index in folder.glob("*.index.json"):
+            shards = read_json(index, within=folder).get("weight_map", {}).values()
+            if any("/" in str(shard) or "\\" in str(shard) for shard in shards):
+                raise ModelLoadError(f"{index} names weights outside of its folder, and no such file is opened")
+    except (TokenizerLoadError, AttributeError) as error:
         raise ModelLoadError(str(error)) from error
 
 

@@ -117,12 +117,13 @@ def _run(
     *,
     variables: Mapping[str, str] = os.environ,
     limits: ChildLimits = ChildLimits(),  # noqa: B008 - frozen
+    place: str | None = None,
 ) -> str:
     # Nothing of this process' Python may leak into the other one.
     clean = {k: v for k, v in variables.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV", "COV_"))}
     clean.update({"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"})
     try:
-        done = subprocess.run(command, env=clean, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+        done = subprocess.run(command, env=clean, cwd=place, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise VersionInstallError(f"transformers {version} took longer than {TIMEOUT_SECONDS} s") from error
     except OSError as error:
@@ -181,7 +182,7 @@ def _record_in(env: Environment, request: Mapping[str, Any]) -> dict[str, Any]:
         limits = limits_of(Path(request["folder"]))
         numbers = [str(limits.time_s), str(limits.memory_bytes), ",".join(LIBRARIES)]
         command = [str(env.python), "-P", program.__file__, *numbers, recorder.__file__, str(asked), str(answered)]
-        _run(command, env.version, variables=bare_environment(), limits=limits)
+        _run(command, env.version, variables=bare_environment(), limits=limits, place=folder)
         if answered.stat().st_size > ANSWER_LIMIT:
             raise TokenizerLimitError(f"transformers {env.version}: its record has more than {ANSWER_LIMIT} bytes")
         found: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))

@@ -181,6 +181,19 @@ def tokens(folder: Path, canary: Canary) -> None:
     path.write_text(json.dumps(state))
 
 
+def vocabulary_elsewhere(field: str, kind: str, text: str) -> Attack:
+    """A class without files of its own, that is told where to find them."""
+
+    def attack(folder: Path, canary: Canary) -> None:
+        for file in folder.iterdir():
+            file.unlink()
+        place = os.path.relpath(canary.secret) if text == "relative" else str(canary.secret)
+        (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": kind, field: place}))
+        (folder / "config.json").write_text("{}")
+
+    return attack
+
+
 def file_names(folder: Path, canary: Canary) -> None:
     for name in (
         f"{COMMAND}.json".replace("/", ""),
@@ -254,6 +267,8 @@ FOLDERS: dict[str, Attack] = {
     "a special token of commands": config(eos_token=HOSTILE),
     "templates named by commands": config(chat_template=[{"name": "default", "template": TEMPLATE}, {"name": HOSTILE, "template": HOSTILE.replace("{", "(")}]),
     "file names": file_names,
+    **{f"{field} of a {kind} elsewhere, {text}": vocabulary_elsewhere(field, kind, text)
+       for field, text in (("vocab", "absolute"), ("vocab", "relative"), ("vocab_file", "absolute")) for kind in ("BertTokenizer", "LlamaTokenizer")},
     "pickles": pickles,
     "archives": archives,
     "a regex bomb": regex_bomb,

@@ -20,9 +20,11 @@ from chatlab.child import call
 from chatlab.child import nursery as nurseries
 from chatlab.child.call import ChildLimits, in_child
 from chatlab.embedded import tokenizer_path
+from chatlab.engines.load import load_model
 from chatlab.errors import (
     ChatlabError,
     LockError,
+    ModelLoadError,
     RevisionError,
     TemplateError,
     TemplateLimitError,
@@ -355,3 +357,26 @@ def test_a_lock_of_100_mb_is_refused(tmp_path):
         file.truncate(100 * 2**20)
     with pytest.raises(LockError, match="is the most that is read"):
         check(path=tmp_path / "chatlab.lock")
+
+
+@pytest.mark.parametrize("shard", ["../secret.safetensors", "/etc/secret.safetensors", "a/../../secret.safetensors"])
+def test_an_index_of_weights_leads_nowhere_else(shard, tmp_path):
+    (tmp_path / "secret.safetensors").write_bytes(b"")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "t" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"x": shard}}))
+    with pytest.raises(ModelLoadError, match="outside of its folder"):
+        load_model(tmp_path / "t")
+
+
+def test_a_path_that_a_program_left_behind_is_no_reason_to_refuse(tmp_path):
+    """Saved folders tell where they were saved, and of a file that is not there."""
+    folder = copy_of("byte-bpe", tmp_path / "t")
+    path = folder / "tokenizer_config.json"
+    left = {
+        "name_or_path": str(tmp_path),
+        "special_tokens_map_file": str(Path(__file__)),
+        "tokenizer_file": "/no/such/tokenizer.json",
+    }
+    path.write_text(json.dumps({**json.loads(path.read_text()), **left, "vocab_file": "tokenizer.json"}))
+    assert load_tokenizer(folder).encode("a")
