@@ -114,8 +114,15 @@ def edited_json(draw: st.DrawFn, data: bytes) -> bytes:
     return json.dumps(document if path else draw(odd_values)).encode()
 
 
+class Files(dict[str, bytes]):
+    """Files by name; what failed is told by those of them that are short, for Hypothesis prints no long ones."""
+
+    def __repr__(self) -> str:
+        return repr({name: data if len(data) < 2_000 else f"{len(data)} bytes" for name, data in self.items()})
+
+
 @st.composite
-def edited_files(draw: st.DrawFn) -> dict[str, bytes]:
+def edited_files(draw: st.DrawFn) -> Files:
     folder = tokenizer_path(draw(st.sampled_from(FOLDERS)))
     files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     more = {name: text.encode() for name, text in MORE.items()}
@@ -123,7 +130,7 @@ def edited_files(draw: st.DrawFn) -> dict[str, bytes]:
     for name in draw(st.sets(st.sampled_from(sorted(files)), min_size=1)):
         as_json = name.endswith(".json") and draw(st.booleans())
         files[name] = draw(edited_json(files[name]) if as_json else edited_bytes(files[name]))
-    return files
+    return Files(files)
 
 
 @pytest.fixture(scope="module", autouse=True)
