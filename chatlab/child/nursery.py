@@ -30,6 +30,9 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "LD_LIBRARY_PATH", "PRO
 DISMISS_S = 5
 """Seconds that a child may take to go."""
 
+PULSE_S = 0.5
+"""Seconds after which one that waits looks up: Ctrl-C may have been told to another thread, which wakes nobody."""
+
 ANSWER_LIMIT = 256 * 2**20
 """Bytes that a child may say at most; the record of the biggest tokenizer has a tenth."""
 
@@ -97,7 +100,10 @@ class Nursery:
         start = 0
         while (end := self._unread.find(b"\n", start)) < 0:
             start = len(self._unread)
-            ready, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            ready, _, _ = select.select([descriptor], [], [], min(PULSE_S, max(0.0, left)))
+            if not ready and left > PULSE_S:
+                continue
             part = os.read(descriptor, 1 << 20) if ready else b""
             if not part:
                 self.kill()

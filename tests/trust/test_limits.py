@@ -113,6 +113,22 @@ def test_ctrl_c_ends_the_child_within_a_second():
     assert in_child(double, 1, "x", SMALL) == [1, 1]
 
 
+def test_ctrl_c_that_another_thread_was_told_is_heard_too():
+    """The kernel chooses the thread; the one that waits for the child is then not woken."""
+    in_child(double, 1, "x", SMALL)
+
+    def told() -> None:
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        time.sleep(2)
+
+    threading.Thread(target=told).start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        in_child(spin, None, "x", ChildLimits(time_s=10))
+    assert time.monotonic() - begun < 1.8
+
+
 def test_a_child_does_not_outlive_its_asker():
     """Also one that was killed, and so could clean up nothing."""
     script = "from chatlab.child.call import *; from tests.support.children import spin; print(1, flush=True); "
