@@ -18,7 +18,7 @@ from transformers.generation.continuous_batching.requests import RequestStatus
 from chatlab.engines.cache import is_recurrent
 from chatlab.engines.device import on_device
 from chatlab.engines.engine import Emitter, Engine, FinishReason, TokenStream, check_prompt
-from chatlab.engines.local import check_model, end_ids
+from chatlab.engines.load import check_model, end_ids
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ContextLengthError, EngineClosed, EngineError, GenerationError
 from chatlab.tokenizers.load import as_tokenizer

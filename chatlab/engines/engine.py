@@ -38,6 +38,17 @@ class TokenEvent:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TokenScore:
+    """How likely a model finds an id after those before it."""
+
+    token_id: int
+    logprob: float | None = None
+    """``None`` for the first, which nothing stands before."""
+    top_logprobs: tuple[tuple[int, float], ...] = ()
+    """The likeliest ids there with theirs, likeliest first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TextEvent:
     """A piece of the reply from a server that gives text and no ids."""
 
@@ -69,6 +80,16 @@ class PrefixUse:
     """Ids at the prompt's beginning whose keys and values were there already."""
     lost_len: int
     """Ids of the request they are of that the prompt does not go on with: 0 where it begins with all of them."""
+
+
+Scores = tuple[TokenScore, ...]
+Cancelled = Callable[[], bool]
+"""Asked between two steps whether to leave off."""
+
+
+def never() -> bool:
+    """Nobody cancels."""
+    return False
 
 
 class Emitter:
@@ -257,6 +278,8 @@ class Engine(ABC):
     """The tokenizer of the model, for those who come with text; ``None`` where only ids go in."""
     eos_ids: frozenset[int] = frozenset()
     """Ids that end a reply."""
+    can_score: bool = False
+    """Whether it has :meth:`score`."""
     reads_text: bool = False
     """Whether the prompt goes on as text, so that :meth:`submit_text` knows better than :meth:`submit`."""
 
@@ -289,6 +312,14 @@ class Engine(ABC):
     ) -> TokenStream:
         """Begin a request whose text is known beside its ids; an engine that reads ids goes by those."""
         return self.submit(prompt_ids, params, seed=seed)
+
+    def score(self, token_ids: Sequence[int], *, top_len: int = 0, cancelled: Cancelled = never) -> Scores | None:
+        """How likely the model finds each of these ids after those before it; ``None`` where it was ``cancelled``.
+
+        Raises:
+            EngineError: the engine does not score ids.
+        """
+        raise EngineError(f"a {type(self).__name__} does not score ids: use a LocalEngine")
 
     def after_fork(self) -> None:  # noqa: B027 - an engine without threads has nothing to forget
         """Begin anew in a forked child, where no thread of the parent's lives: an engine with a worker forgets it."""

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from chatlab.engines.device import on_device
 from chatlab.errors import (
     ChatlabError,
+    EngineError,
     ModelLoadError,
     OfflineError,
     RevisionError,
@@ -188,3 +190,31 @@ def _progress(shown: bool) -> Iterator[None]:
         yield
     finally:
         switch[before]()
+
+
+def check_model(model: object, engine: str) -> None:
+    """Refuse what is no model of transformers, above all a path or the tokenizer.
+
+    Raises:
+        EngineError: it is none; the message names the way.
+    """
+    if all(hasattr(model, name) for name in ("config", "forward", "get_input_embeddings")) and not isinstance(
+        model, type
+    ):
+        return
+    if isinstance(model, str | PathLike):
+        way = f"load it first: {engine}(load_model({str(model)!r}), load_tokenizer({str(model)!r}))"
+    elif hasattr(model, "encode") or hasattr(model, "decode"):
+        way = f"that is a tokenizer, and the model stands first: {engine}(model, tokenizer)"
+    else:
+        way = f"load one with chatlab.load_model: {engine}(model, tokenizer)"
+    raise EngineError(f"a {engine} runs a model of transformers, not {type(model).__name__}; {way}")
+
+
+def end_ids(model: Any, tokenizer: Any = None) -> frozenset[int]:
+    """The ids that end a reply: of the generation config, else of the model's config, else of the tokenizer."""
+    for holder in (getattr(model, "generation_config", None), model.config, tokenizer):
+        eos = getattr(holder, "eos_token_id", None)
+        if eos is not None:
+            return frozenset([eos] if isinstance(eos, int) else eos)
+    return frozenset()

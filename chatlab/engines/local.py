@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from os import PathLike
 from typing import Any, Literal
 
 import torch
@@ -18,16 +17,20 @@ from chatlab.engines.cache import cache_parameter, growing_cache, is_recurrent
 from chatlab.engines.crowding import warn_of_crowding
 from chatlab.engines.device import on_device
 from chatlab.engines.engine import (
+    Cancelled,
     Emitter,
     Engine,
     FinishReason,
+    Scores,
     TokenStream,
     check_prompt,
+    never,
     pick_seed,
     release_left_lock,
 )
 from chatlab.engines.kept import kept_caches
-from chatlab.engines.processors import Sampler
+from chatlab.engines.load import check_model, end_ids
+from chatlab.engines.processors import Sampler, score_ids
 from chatlab.engines.rows import RowDecoder, lock_of
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import EngineClosed, EngineError
@@ -136,6 +139,8 @@ class LocalEngine(Engine):
         with _ENGINES_LOCK:
             _ENGINES.add(self)
 
+    can_score = True
+
     def submit(
         self, prompt_ids: Sequence[int], params: SamplingParams | None = None, *, seed: int | None = None
     ) -> TokenStream:
@@ -208,13 +213,29 @@ class LocalEngine(Engine):
         for request in requests:
             request.emitter.leave_behind()
 
+    def score(self, token_ids: Sequence[int], *, top_len: int = 0, cancelled: Cancelled = never) -> Scores | None:
+        """How likely the model finds ids; read in the caller's thread, in turn with what runs."""
+        room = (self.context_len or len(token_ids)) + 1
+        ids, cache = (
+            check_prompt(token_ids, vocab_len=self.vocab_len, context_len=room),
+            growing_cache(self.model.config),
+        )
+        return score_ids(
+            lambda chunk: self._logits(torch.tensor([chunk], device=self.device), cache, len(chunk))[0],
+            *(ids, top_len, self._prefill_chunk_len, cancelled),
+        )
+
     def forward(self, token_ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
         """Logits after the last of ``token_ids`` (1, tokens), float32, shape (1, vocabulary); ``cache`` grows."""
-        options = {"logits_to_keep": 1} if self._takes_logits_to_keep else {}
+        return self._logits(token_ids, cache, 1)[:, -1]
+
+    def _logits(self, token_ids: torch.Tensor, cache: DynamicCache, length: int) -> torch.Tensor:
+        """Logits after the last ``length`` ids, shape (1, length, vocabulary)."""
+        options = {"logits_to_keep": length} if self._takes_logits_to_keep else {}
         inputs = {"input_ids": token_ids, self._cache_parameter: cache}
         with self._model_lock:
             outputs = self.model(**inputs, use_cache=True, return_dict=True, **options)
-        logits: torch.Tensor = outputs.logits[:, -1].float()
+        logits: torch.Tensor = outputs.logits[:, -length:].float()
         return logits
 
     def _work(self) -> None:
@@ -356,31 +377,3 @@ def _rows_for(model: Any, decode_rows: int | Literal["auto"]) -> RowDecoder | No
             return RowDecoder(model, AUTO_ROWS, fixed=False)
         return None
     return RowDecoder(model, decode_rows) if decode_rows > 1 else None
-
-
-def check_model(model: object, engine: str) -> None:
-    """Refuse what is no model of transformers, above all a path or the tokenizer.
-
-    Raises:
-        EngineError: it is none; the message names the way.
-    """
-    if all(hasattr(model, name) for name in ("config", "forward", "get_input_embeddings")) and not isinstance(
-        model, type
-    ):
-        return
-    if isinstance(model, str | PathLike):
-        way = f"load it first: {engine}(load_model({str(model)!r}), load_tokenizer({str(model)!r}))"
-    elif hasattr(model, "encode") or hasattr(model, "decode"):
-        way = f"that is a tokenizer, and the model stands first: {engine}(model, tokenizer)"
-    else:
-        way = f"load one with chatlab.load_model: {engine}(model, tokenizer)"
-    raise EngineError(f"a {engine} runs a model of transformers, not {type(model).__name__}; {way}")
-
-
-def end_ids(model: Any, tokenizer: Any = None) -> frozenset[int]:
-    """The ids that end a reply: of the generation config, else of the model's config, else of the tokenizer."""
-    for holder in (getattr(model, "generation_config", None), model.config, tokenizer):
-        eos = getattr(holder, "eos_token_id", None)
-        if eos is not None:
-            return frozenset([eos] if isinstance(eos, int) else eos)
-    return frozenset()

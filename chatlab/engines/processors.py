@@ -1,8 +1,9 @@
-"""From sampling parameters to transformers' own logits processors, and the one that transformers lacks."""
+"""From logits to the next id, by transformers' own processors and the one that it lacks; and to log probabilities."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from transformers import (
@@ -15,6 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from chatlab.engines.engine import Cancelled, Scores, TokenScore
 from chatlab.engines.sampling import SamplingParams
 
 
@@ -64,6 +66,10 @@ def warpers_for(params: SamplingParams) -> LogitsProcessorList:
     if params.min_p is not None:
         warpers.append(MinPLogitsWarper(params.min_p))
     return warpers
+
+
+ReadAll = Callable[[list[int]], torch.Tensor]
+"""Reads on, and gives the logits after each of the ids: float32, shape (ids, vocabulary)."""
 
 
 class Sampler:
@@ -119,6 +125,40 @@ class Sampler:
         logprobs = torch.log_softmax(logits[0], dim=-1)
         top = torch.topk(logprobs, min(self.top_len, logprobs.shape[-1]))
         return float(logprobs[token_id]), tuple(zip(top.indices.tolist(), top.values.tolist(), strict=True))
+
+
+@torch.inference_mode()
+def score_ids(
+    read_all: ReadAll, token_ids: list[int], top_len: int, chunk_len: int, cancelled: Cancelled
+) -> Scores | None:
+    """The score of each id after those before it; ``None`` where it was cancelled between two steps.
+
+    **Law.** They are what the engine tells of the same ids when it says them itself, up to rounding.
+
+    Args:
+        read_all: the model, which has read nothing yet.
+        token_ids: what is scored.
+        top_len: how many likeliest ids to tell with each.
+        chunk_len: ids of one step; their logits over the whole vocabulary are held at once.
+        cancelled: asked before each step.
+    """
+    scores = [TokenScore(token_id=token_ids[0])]
+    for start in range(0, len(token_ids) - 1, chunk_len):
+        if cancelled():
+            return None
+        chunk = token_ids[start : start + chunk_len]
+        scores += _scores(read_all(chunk), token_ids[start + 1 : start + 1 + len(chunk)], top_len)
+    return tuple(scores)
+
+
+def _scores(logits: torch.Tensor, said: Sequence[int], top_len: int) -> Iterator[TokenScore]:
+    """What the logits say of the ids that follow; the last chunk's last logits are about none."""
+    logprobs = torch.log_softmax(logits[: len(said)], dim=-1)
+    own = logprobs.gather(1, torch.tensor(list(said), device=logits.device)[:, None])[:, 0].tolist()
+    top = torch.topk(logprobs, min(top_len, logprobs.shape[-1]))
+    tops = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    for token_id, logprob, (ids, values) in zip(said, own, tops, strict=True):
+        yield TokenScore(token_id=token_id, logprob=logprob, top_logprobs=tuple(zip(ids, values, strict=True)))
 
 
 def _refuse_impossible(best: torch.Tensor, *, finite: bool = False) -> None:
