@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
-from chatlab.engines.engine import Engine, FinishReason, check_prompt
+from chatlab.engines.engine import Engine, FinishReason, Scores, check_prompt
 from chatlab.engines.sampling import SamplingParams
 from chatlab.errors import ChatlabError, RequestError, ServerClosing
 from chatlab.prompts.base import AbstractChatPrompt
@@ -254,6 +255,24 @@ class Serving:
         request = await _in_thread(lambda: self.settle(prompt, **options), _withdraw)
         request.open_reply.withdraw()
         return request.prompt_ids
+
+    async def score(self, token_ids: Sequence[int], top_len: int) -> Scores:
+        """How likely the engine finds ids, read in a thread; a cancel ends it within one step.
+
+        Raises:
+            EngineError: the engine does not score ids.
+        """
+        cancelled = threading.Event()
+        scoring = asyncio.ensure_future(
+            asyncio.to_thread(self.engine.score, token_ids, top_len=top_len, cancelled=cancelled.is_set)
+        )
+        try:
+            return await asyncio.shield(scoring) or ()
+        except asyncio.CancelledError:
+            cancelled.set()
+            with suppress(ChatlabError):
+                await scoring
+            raise
 
     async def close(self, grace_s: float = 0.0) -> bool:
         """Take no more requests, give those that run so much time, end the rest; tell whether none had to be ended."""

@@ -22,17 +22,20 @@ class CompletionChoices:
     string in the middle of a token; their ``token_ids``, joined, are the reply's.
     """
 
-    def __init__(self, asked: Asked, names: TokenNames, *, echo: str = "") -> None:
-        """Begin an answer; ``echo`` is said first."""
+    def __init__(
+        self, asked: Asked, names: TokenNames, *, echo: str = "", scores: Mapping[str, Any] | None = None
+    ) -> None:
+        """Begin an answer; ``echo`` is said first, with its ``scores``."""
         self._asked = asked
         self._names = names
         self._echo = echo
+        self._scores = scores
         self._offset = len(echo)
 
     def begin(self) -> Iterator[Choice]:
         """What stands before the reply."""
-        if self._echo:
-            yield self._choice(self._echo, None, (), None)
+        if self._echo or self._scores:
+            yield self._choice(self._echo, self._scores, (), None)
 
     def put(self, delta: Delta, matched: int | str | None = None) -> Iterator[Choice]:
         """The choice of a delta, unless it says nothing; ``matched`` is what stopped the reply with it, if something did."""

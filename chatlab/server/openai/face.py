@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatlab.engines.engine import Scores
 from chatlab.errors import RequestError
 from chatlab.server.openai.answers import ChatChoices, CompletionChoices, whole_chat, whole_completion
 from chatlab.server.openai.dialogue import PromptClass, prompt_of
@@ -14,6 +15,7 @@ from chatlab.server.openai.requests.body import shown
 from chatlab.server.openai.requests.chat import read_chat
 from chatlab.server.openai.requests.completion import CompletionRequest, read_completion
 from chatlab.server.openai.requests.tokens import TokenizeRequest, read_detokenize, read_tokenize, tokenize_answer
+from chatlab.server.openai.scores import prompt_scores
 from chatlab.server.openai.telling import Job
 from chatlab.server.openai.token_names import TokenNames
 from chatlab.server.openai.tool_calls import ChatDeltas
@@ -65,7 +67,7 @@ class Face:
         self.check_model(request.asked.model)
         tokenizer = self._serving.tokenizer
 
-        def choices(prompt_ids: Sequence[int], channels: Channels | None) -> ChatChoices:
+        def choices(prompt_ids: Sequence[int], channels: Channels | None, scores: Scores) -> ChatChoices:
             calls = "json" if channels is None else channels.calls
             deltas = ChatDeltas(request.tools, calls, called_len=request.called_len)
             return ChatChoices(request.asked, self._names, deltas)
@@ -88,15 +90,25 @@ class Face:
         """
         request = read_completion(data, **self._bounds)
         self.check_model(request.asked.model)
+        if request.scored_len is not None and not self._serving.engine.can_score:
+            message = "logprobs: this engine does not score prompts, so an echo has none: leave out one of both"
+            raise RequestError(message, field="logprobs", code="unsupported")
+
+        def choices(prompt_ids: Sequence[int], channels: Channels | None, scores: Scores) -> CompletionChoices:
+            echo = self._echo(request, prompt_ids)
+            told = self._scores(request, scores, len(echo)) if scores else None
+            return CompletionChoices(request.asked, self._names, echo=echo, scores=told)
+
         return Job(
             prompt=_as_list(request.prompt),
             asked=request.asked,
             options={**request.asked.options, "add_special_tokens": request.add_special_tokens},
             envelope=Envelope(model=self.model, kind="text_completion"),
-            choices=lambda ids, _: CompletionChoices(request.asked, self._names, echo=self._echo(request, ids)),
+            choices=choices,
             in_one=whole_completion,
             ignored=request.ignored,
             echo_only=request.says_nothing,
+            scored_len=request.scored_len,
         )
 
     def _echo(self, request: CompletionRequest, prompt_ids: Sequence[int]) -> str:
@@ -105,6 +117,12 @@ class Face:
             return str(request.prompt) if request.echo else ""
         skip = request.asked.skip_special_tokens
         return self._serving.tokenizer.decode(list(prompt_ids), skip_special_tokens=skip)
+
+    def _scores(self, request: CompletionRequest, scores: Scores, echo_len: int) -> dict[str, Any]:
+        token_ids, skip = [score.token_id for score in scores], request.asked.skip_special_tokens
+        skip = skip and not isinstance(request.prompt, str)  # a text is echoed as it is
+        offsets = self._names.offsets(token_ids, skip_special_tokens=skip, text_len=echo_len)
+        return prompt_scores(scores, self._names, offsets, as_ids=request.asked.tokens_as_ids)
 
     async def tokenize(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """The ids of a text or of messages, as an answer would read them.

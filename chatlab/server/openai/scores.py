@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from chatlab.engines.engine import TokenScore
 from chatlab.server.openai.token_names import TokenNames
 from chatlab.streaming.result import Delta
 
@@ -44,6 +45,34 @@ def completion_scores(delta: Delta, names: TokenNames, *, offset: int, as_ids: b
         "top_logprobs": [names.table(_with_own(*one), as_ids=as_ids) for one in scored],
         "text_offset": [offset] * len(scored),
     }
+
+
+def prompt_scores(
+    scores: Sequence[TokenScore], names: TokenNames, offsets: Sequence[int], *, as_ids: bool
+) -> dict[str, Any]:
+    """The scores of an echoed prompt as a completion tells them; its first token has none.
+
+    Args:
+        scores: of each id.
+        names: of the tokens.
+        offsets: where the text of each begins in the echo.
+        as_ids: spell tokens ``token_id:5``.
+    """
+    tables = [
+        None if score.logprob is None else names.table(_with_own(*_sayable_all(score)), as_ids=as_ids)
+        for score in scores
+    ]
+    return {
+        "tokens": [names.name(score.token_id, as_id=as_ids) for score in scores],
+        "token_logprobs": [None if score.logprob is None else _sayable(score.logprob) for score in scores],
+        "top_logprobs": tables,
+        "text_offset": list(offsets),
+    }
+
+
+def _sayable_all(score: TokenScore) -> tuple[int, float, list[tuple[int, float]]]:
+    tops = [(token_id, _sayable(value)) for token_id, value in score.top_logprobs]
+    return score.token_id, _sayable(score.logprob), tops
 
 
 def join_scores(parts: Iterator[dict[str, Any]]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from chatlab.engines.engine import Scores
 from chatlab.errors import ContextLengthError
 from chatlab.server.openai.answers import Choice
 from chatlab.server.openai.envelope import DONE, Envelope, comment, event, usage
@@ -39,14 +40,16 @@ class Job:
     options: dict[str, Any]
     """Of the stream."""
     envelope: Envelope
-    choices: Callable[[Sequence[int], Channels | None], Choices]
-    """Made of the ids of the prompt, and of how the reply is split."""
+    choices: Callable[[Sequence[int], Channels | None, Scores], Choices]
+    """Made of the ids of the prompt, of how the reply is split, and of the scores of the prompt where they are told."""
     in_one: Callable[[list[Choice]], Choice]
     """The choice of a whole answer, out of its pieces."""
     ignored: tuple[str, ...] = ()
     """Fields of the request that changed nothing."""
     echo_only: bool = False
     """Whether the echo of the prompt is all that is asked for, so that nothing is generated."""
+    scored_len: int | None = None
+    """How many likeliest tokens to tell with each of the prompt; ``None`` where it is not scored."""
 
 
 class Piece(NamedTuple):
@@ -113,7 +116,7 @@ class Telling:
         entering = self.serving.answer(job.prompt, job.asked.params, on_place=self._said.put_nowait, **job.options)
         async with entering as answer:
             self._check_room(answer)
-            choices = self._begin(answer.prompt_ids, answer.channels)
+            choices = await self._begin(answer.prompt_ids, answer.channels)
             async for delta in answer:
                 self.prefix = answer.prefix
                 self.reply_len += len(delta.token_ids)
@@ -123,13 +126,17 @@ class Telling:
     async def _echo(self) -> None:
         """Tell the prompt, and that no token more was asked for."""
         special = self.job.options.get("add_special_tokens")
-        choices = self._begin(await self.serving.read(self.job.prompt, add_special_tokens=special), None)
+        prompt_ids = await self.serving.read(self.job.prompt, add_special_tokens=special)
+        async with self.serving.admission.enter(on_place=self._said.put_nowait):
+            choices = await self._begin(prompt_ids, None)
         for choice in choices.put(Delta(text="", raw="", text_start=0, text_end=0, finish_reason="length", timing=0.0)):
             self._tell(choice, of_reply=True)
 
-    def _begin(self, prompt_ids: Sequence[int], channels: Channels | None) -> Choices:
+    async def _begin(self, prompt_ids: Sequence[int], channels: Channels | None) -> Choices:
         self.prompt_ids = tuple(prompt_ids)
-        choices = self.job.choices(self.prompt_ids, channels)
+        scored_len = self.job.scored_len
+        scores = () if scored_len is None else await self.serving.score(self.prompt_ids, scored_len)
+        choices = self.job.choices(self.prompt_ids, channels, scores)
         for choice in choices.begin():
             self._tell(choice)
         return choices

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from chatlab.errors import ChatlabError
+from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.tokenizers.interface import Tokenizer
 
 _LOST = "\ufffd"
@@ -53,6 +54,16 @@ class TokenNames:
             name = self.name(token_id, as_id=as_ids)
             table[self.name(token_id, as_id=True) if name in table else name] = score
         return table
+
+    def offsets(self, token_ids: Sequence[int], *, skip_special_tokens: bool, text_len: int) -> list[int]:
+        """Where the text of each id begins in a text that starts with them, in code points; none lies behind ``text_len``."""
+        decode = self._tokenizer.decoder(skip_special_tokens=skip_special_tokens)
+        detokenizer = StreamingDetokenizer(decode, (), self._tokenizer.special_ids if skip_special_tokens else ())
+        offsets, end = [], 0
+        for token_id in token_ids:
+            offsets.append(min(end, text_len))
+            end += len(detokenizer.put((token_id,)))
+        return offsets
 
     def _look(self, token_id: int) -> bytes:
         if token_id in self._special:

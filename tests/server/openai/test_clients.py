@@ -196,6 +196,36 @@ def test_an_echo_is_the_prompt_as_it_was_given(local) -> None:
     assert alone["usage"] == {"prompt_tokens": 2, "completion_tokens": 0, "total_tokens": 2}
 
 
+def test_an_echo_is_scored(local) -> None:
+    """As it was said: the way in which a text or a reply is held against a model."""
+    tokenizer = chat_tokenizer()
+    said = stream("one two", local.serving.engine, max_new_tokens=10, seed=3, logprobs=2).result()
+    ids = [*tokenizer.encode("one two"), *said.token_ids]
+    whole = post(local, prompt=ids, echo=True, max_tokens=0, logprobs=2, skip_special_tokens=False).json()
+    choice, first = whole["choices"][0], len(ids) - 10
+    scores = choice["logprobs"]
+    assert (scores["token_logprobs"][0], scores["top_logprobs"][0]) == (None, None)
+    assert scores["token_logprobs"][first:] == pytest.approx(said.logprobs, abs=1e-4)
+    assert {len(told) for told in scores.values()} == {len(ids)}
+    for name, offset in zip(scores["tokens"], scores["text_offset"], strict=True):
+        behind = choice["text"][offset:].lstrip("\ufffd")  # of bytes that came to no character
+        assert name.startswith("bytes:") or behind.startswith(name)
+    # With a reply behind it, streamed and not.
+    how = {"prompt": "one two 日本", "echo": True, "max_tokens": 5, "temperature": 0, "logprobs": 1}
+    longer = post(local, **how).json()["choices"][0]
+    told = events(post(local, **how, stream=True))
+    joined = [name for one in told if one["choices"][0]["logprobs"] for name in one["choices"][0]["logprobs"]["tokens"]]
+    assert joined == longer["logprobs"]["tokens"]
+    assert len(joined) == len(tokenizer.encode("one two 日本")) + 5
+    bare = post(local, **how | {"echo": False}).json()["choices"][0]
+    assert longer["logprobs"]["token_logprobs"][-5:] == bare["logprobs"]["token_logprobs"]
+
+
+def test_an_engine_that_does_not_score_says_so(scripted) -> None:
+    refused = post(scripted("Hi"), prompt="a", echo=True, logprobs=1)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "logprobs")
+
+
 def test_stops_are_told(scripted) -> None:
     live = scripted("Hello you there")
     tokenizer = chat_tokenizer()

@@ -31,6 +31,11 @@ class CompletionRequest:
         """Whether the prompt's echo is all that is asked for."""
         return self.asked.max_tokens == 0
 
+    @property
+    def scored_len(self) -> int | None:
+        """How many likeliest tokens to tell with each of an echo that is scored; ``None`` where none is."""
+        return self.asked.params.logprobs if self.echo else None
+
 
 def read_completion(data: Mapping[str, Any], *, context_len: int, most_tokens: int | None = None) -> CompletionRequest:
     """Read the body.
@@ -50,8 +55,6 @@ def read_completion(data: Mapping[str, Any], *, context_len: int, most_tokens: i
     body.only({"suffix": [""]}, "an answer is not fitted in between")
     logprobs = body.count("logprobs", at_most=MAX_TOP_LOGPROBS)
     prompt, echo = _prompt(body), body.flag("echo")
-    if echo and logprobs is not None:
-        raise body.refused("logprobs", "the engine does not score prompts, so an echo has none: leave out one of both")
     request = CompletionRequest(
         prompt=prompt,
         echo=echo,
