@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from chatlab.errors import RequestError
+from chatlab.errors import RequestError, TemplateError
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.filling import new_prompt, offer
 from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.prompts.templates.sandbox import render
 from chatlab.server.openai.requests.messages import check_nesting
 from chatlab.tokenizers.interface import Tokenizer
 
@@ -52,9 +54,58 @@ def prompt_of(
         raise RequestError(message, field=f"messages[{len(messages) - 1}].role")
     prompt = new_prompt(prompt_class or (lambda: ChatTemplatePrompt(_with_template(tokenizer))))
     offer(prompt, tools, variables)
-    template = getattr(prompt, "chat_template", "")
-    told = messages if _ASKS_FOR_TEXT.search(template) else _with_objects(messages)
+    takes = taken_by(getattr(prompt, "chat_template", ""))
+    told = messages if takes.text_arguments else _with_objects(messages)
+    told = [_in_parts(message) for message in told] if takes.parts else told
     return prompt_of_messages(told, lambda: prompt, open_reply=open_reply)
+
+
+_WORD = "zyx7"
+
+
+class Taken(NamedTuple):
+    """In which form a template takes what a message can say in two."""
+
+    parts: bool
+    """Contents as lists of parts, never as text."""
+    text_arguments: bool
+    """The arguments of calls as the model wrote them."""
+
+
+@lru_cache(maxsize=64)
+def taken_by(template: str) -> Taken:
+    """What a template takes, by trying: the templates of some models fail on the form that those of others need, or pass it over.
+
+    >>> taken_by("{% for m in messages %}{{ m.content[0].text }}{% endfor %}").parts
+    True
+    """
+    asked: dict[str, Any] = {"role": "user", "content": _WORD}
+    parts = not _tells(template, [asked]) and _tells(template, [_in_parts(asked)])
+    as_object, as_text = (
+        [{"role": "user", "content": ""}, _call(form)] for form in ({"a": _WORD}, f'{{"a": "{_WORD}"}}')
+    )
+    asks = bool(_ASKS_FOR_TEXT.search(template))
+    return Taken(parts, asks or (not _tells(template, as_object) and _tells(template, as_text)))
+
+
+def _tells(template: str, messages: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a template takes messages, and passes nothing of them over."""
+    special = {"bos_token": "", "eos_token": ""}
+    variables = {**special, "messages": messages, "tools": None, "documents": None, "add_generation_prompt": True}
+    try:
+        return _WORD in render(template, variables)
+    except TemplateError:
+        return False
+
+
+def _call(arguments: object) -> dict[str, Any]:
+    call = {"id": "abcdefgh0", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "content": "", "tool_calls": [call]}
+
+
+def _in_parts(message: Mapping[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    return {**message, "content": [{"type": "text", "text": content}] if isinstance(content, str) else content}
 
 
 def _with_template(tokenizer: Tokenizer) -> Any:
