@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from chatlab.engines.engine import Engine, FinishReason, Scores, check_prompt
 from chatlab.engines.sampling import SamplingParams
-from chatlab.errors import ChatlabError, RequestError, ServerClosing
+from chatlab.errors import ChatlabError, EngineError, RemoteLacks, RequestError, ServerClosing
 from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.server.admission import Admission, OnPlace, Ticket
 from chatlab.server.limits import Limits
@@ -209,7 +209,7 @@ class Serving:
                     built[0].open_reply.withdraw()
                 raise
             request, engine = built or await self._build(await _asked(prompt), params, options)
-            reply = await _in_thread(lambda: AsyncTextStream(engine, request, None), _close)
+            reply = await _in_thread(lambda: _submitted(engine, request), _close)
             answer = self.answer_of(reply)
             self._answers.add(answer)
             if self._ending:
@@ -306,6 +306,24 @@ class Serving:
         context_len = request.params.context_len
         context_len = min(context_len, getattr(engine, "context_len", None) or context_len)
         check_prompt(request.prompt_ids, vocab_len=getattr(engine, "vocab_len", None), context_len=context_len)
+
+
+def _submitted(engine: Engine, request: Request) -> AsyncTextStream:
+    """The reply that an engine begins; what it has no way to do is the request's fault.
+
+    Raises:
+        RequestError: the engine cannot do what is asked for, such as a seed or log probabilities.
+    """
+    try:
+        return AsyncTextStream(engine, request, None)
+    except RemoteLacks as error:  # its message tells where the other server is
+        raise RequestError(
+            "the engine behind this server cannot do all that is asked for", code="unsupported"
+        ) from error
+    except EngineError as error:
+        if type(error) is EngineError:
+            raise RequestError(str(error), code="unsupported") from error
+        raise
 
 
 async def _asked(prompt: Prompt | MakePrompt) -> Prompt:

@@ -40,13 +40,16 @@ class Envelope:
         return {**head, "choices": list(choices), **beside}
 
 
-def usage(prompt_len: int, reply_len: int, kept_len: int | None = None) -> dict[str, Any]:
-    """The counts of an answer; ``kept_len`` is what the engine had read of the prompt before, where it tells."""
-    counts: dict[str, Any] = {
-        "prompt_tokens": prompt_len,
-        "completion_tokens": reply_len,
-        "total_tokens": prompt_len + reply_len,
-    }
+def usage(prompt_len: int, reply_len: int | None, kept_len: int | None = None) -> dict[str, Any]:
+    """The counts of an answer.
+
+    Args:
+        prompt_len: tokens of the prompt.
+        reply_len: tokens of the reply; ``None`` where only its text is known.
+        kept_len: what the engine had read of the prompt before, where it tells.
+    """
+    total_len = None if reply_len is None else prompt_len + reply_len
+    counts: dict[str, Any] = {"prompt_tokens": prompt_len, "completion_tokens": reply_len, "total_tokens": total_len}
     return counts if kept_len is None else {**counts, "prompt_tokens_details": {"cached_tokens": kept_len}}
 
 

@@ -11,6 +11,7 @@ from chatlab.errors import RequestError
 from chatlab.server.openai.answers import ChatChoices, CompletionChoices, whole_chat, whole_completion
 from chatlab.server.openai.dialogue import PromptClass, prompt_of
 from chatlab.server.openai.envelope import Envelope
+from chatlab.server.openai.requests.asked import Asked
 from chatlab.server.openai.requests.body import shown
 from chatlab.server.openai.requests.chat import read_chat
 from chatlab.server.openai.requests.completion import CompletionRequest, read_completion
@@ -30,8 +31,11 @@ UNBOUNDED_LEN = 2**20
 class Face:
     """One model under its name."""
 
-    def __init__(self, serving: Serving, model: str, prompt_class: PromptClass | None = None) -> None:
+    def __init__(
+        self, serving: Serving, model: str, prompt_class: PromptClass | None = None, *, tell_prefix: bool = True
+    ) -> None:
         self.model = model
+        self._tell_prefix = tell_prefix
         self._serving = serving
         self._prompt_class = prompt_class
         self._names = TokenNames(serving.tokenizer)
@@ -46,6 +50,24 @@ class Face:
     def _bounds(self) -> dict[str, Any]:
         context_len = self.context_len or UNBOUNDED_LEN
         return {"context_len": context_len, "most_tokens": self._serving.limits.max_new_tokens}
+
+    @property
+    def _tells_ids(self) -> bool:
+        """Whether the engine tells the ids of a reply: another server's may come as text."""
+        return bool(getattr(getattr(self._serving.engine, "capabilities", None), "ids_out", True))
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        return {"tells_ids": self._tells_ids, "tells_prefix": self._tell_prefix}
+
+    def _checked(self, asked: Asked) -> None:
+        self.check_model(asked.model)
+        if asked.return_token_ids and not self._tells_ids:
+            message = "return_token_ids: the engine behind this server tells no ids"
+            raise RequestError(message, field="return_token_ids", code="unsupported")
+        if asked.return_prefix and not self._tell_prefix:
+            message = "return_prefix: this server does not tell what it kept, which others' prompts could be guessed by"
+            raise RequestError(message, field="return_prefix", code="unsupported")
 
     def check_model(self, name: str | None) -> None:
         """Refuse another model's name.
@@ -64,7 +86,7 @@ class Face:
             ChatlabError: it is none that can be answered.
         """
         request = read_chat(data, **self._bounds)
-        self.check_model(request.asked.model)
+        self._checked(request.asked)
         tokenizer = self._serving.tokenizer
 
         def choices(prompt_ids: Sequence[int], channels: Channels | None, scores: Scores) -> ChatChoices:
@@ -79,6 +101,7 @@ class Face:
             envelope=Envelope(model=self.model, kind="chat.completion"),
             choices=choices,
             in_one=whole_chat,
+            **self._told,
             ignored=request.ignored,
         )
 
@@ -89,7 +112,7 @@ class Face:
             ChatlabError: it is none that can be answered.
         """
         request = read_completion(data, **self._bounds)
-        self.check_model(request.asked.model)
+        self._checked(request.asked)
         if request.scored_len is not None and not self._serving.engine.can_score:
             message = "logprobs: this engine does not score prompts, so an echo has none: leave out one of both"
             raise RequestError(message, field="logprobs", code="unsupported")
@@ -106,6 +129,7 @@ class Face:
             envelope=Envelope(model=self.model, kind="text_completion"),
             choices=choices,
             in_one=whole_completion,
+            **self._told,
             ignored=request.ignored,
             echo_only=request.says_nothing,
             scored_len=request.scored_len,

@@ -34,6 +34,7 @@ def openai_routes(
     model: str,
     prompt_class: PromptClass | None = None,
     allowed_hosts: Collection[str] | None = None,
+    tell_prefix: bool = True,
 ) -> APIRouter:
     """OpenAI's interface to a server: ``/v1/chat/completions``, ``/v1/completions``, ``/v1/models``, ``/tokenize``, ``/detokenize``.
 
@@ -42,8 +43,11 @@ def openai_routes(
         model: the name it is asked by; a request may leave it out, and another name is a 404.
         prompt_class: makes the prompt of messages; left out, the tokenizer's own chat template does.
         allowed_hosts: names it answers to; ``None`` for all.
+        tell_prefix: tell what the engine kept of a prompt, on request and among the counts. People who must not know
+            whether somebody asked the same before need ``False``, and engines of their own.
     """
-    routes = _Routes(serving, Face(serving, model, prompt_class), allowed_hosts)
+    face = Face(serving, model, prompt_class, tell_prefix=tell_prefix)
+    routes = _Routes(serving, face, allowed_hosts)
     router = APIRouter()
     for path, answer in (
         ("/v1/chat/completions", routes.chat),

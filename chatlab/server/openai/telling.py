@@ -48,6 +48,10 @@ class Job:
     """Fields of the request that changed nothing."""
     echo_only: bool = False
     """Whether the echo of the prompt is all that is asked for, so that nothing is generated."""
+    tells_ids: bool = True
+    """Whether the engine tells ids, by which a reply is counted."""
+    tells_prefix: bool = True
+    """Whether to tell what the engine kept of the prompt from before."""
     scored_len: int | None = None
     """How many likeliest tokens to tell with each of the prompt; ``None`` where it is not scored."""
 
@@ -206,7 +210,9 @@ def _event(telling: Telling, piece: Piece) -> bytes:
 
 
 def _usage(telling: Telling, reply_len: int) -> dict[str, Any]:
-    return usage(len(telling.prompt_ids), reply_len, None if telling.prefix is None else telling.prefix.kept_len)
+    prefix = telling.prefix if telling.job.tells_prefix else None
+    counted_len = reply_len if telling.job.tells_ids else None
+    return usage(len(telling.prompt_ids), counted_len, None if prefix is None else prefix.kept_len)
 
 
 def _prefix(telling: Telling) -> dict[str, int] | None:

@@ -15,12 +15,17 @@ import httpx2
 import openai
 import pytest
 
+from chatlab.engines.dialects.capabilities import Capabilities
+from chatlab.engines.local import LocalEngine
 from chatlab.engines.remote import RemoteEngine
+from chatlab.errors import RemoteLacks
 from chatlab.prompts.control_tokens.encode import encode_prompt
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.server.limits import Limits
+from chatlab.server.serving import Serving
 from chatlab.streaming.stream import stream
-from tests.server.openai.live import chat_tokenizer, wait_for
+from chatlab.testing import tiny_llama
+from tests.server.openai.live import chat_tokenizer, served, wait_for
 
 USER = {"role": "user", "content": "Who is the director?"}
 TOOL = {
@@ -389,6 +394,53 @@ def test_our_own_client_stops_where_it_asked_to(local, remote) -> None:
     how = {"temperature": 0, "max_new_tokens": 20, "stop_ids": [found.token_ids[7]]}
     theirs, ours = (stream([5, 6], engine, **how).result() for engine in (remote, local.serving.engine))
     assert (theirs.token_ids, theirs.finish_reason) == (ours.token_ids, "stop")
+
+
+# Other engines
+
+
+def test_what_the_engine_kept_is_told_on_request() -> None:
+    """The second turn is read from where it parts from the first."""
+    tokenizer = chat_tokenizer()
+    turn = [USER, {"role": "assistant", "content": "one"}, USER]
+    with LocalEngine(tiny_llama(tokenizer.vocab_len), tokenizer, eos_ids=(), reuse_prefix=True) as engine:
+        with served(Serving(engine)) as (url, _):
+            how = {"max_tokens": 2, "return_prefix": True, "return_token_ids": True}
+            first, second = (
+                httpx2.post(f"{url}/v1/chat/completions", json=how | {"messages": m}, trust_env=False).json()
+                for m in ([USER], turn)
+            )
+        with served(Serving(engine), tell_prefix=False) as (url, _):
+            silent = httpx2.post(f"{url}/v1/completions", json={"prompt": "a", "max_tokens": 2}, trust_env=False).json()
+            refused = httpx2.post(f"{url}/v1/completions", json=how | {"prompt": "a"}, trust_env=False).json()
+    both = zip(first["prompt_token_ids"] + first["choices"][0]["token_ids"], second["prompt_token_ids"], strict=False)
+    kept_len = next(number for number, (one, other) in enumerate(both) if one != other)
+    assert first["prefix"]["kept_len"] == 0
+    assert second["prefix"]["kept_len"] == kept_len > 10
+    assert second["usage"]["prompt_tokens_details"] == {"cached_tokens": kept_len}
+    assert "prompt_tokens_details" not in silent["usage"]
+    assert refused["error"]["param"] == "return_prefix"
+
+
+def test_an_engine_that_tells_no_ids_is_not_believed_to(scripted) -> None:
+    """Another server's text: counted as not known, and ids are refused."""
+    live = scripted("Hello")
+    live.serving.engine.capabilities = Capabilities(ids_in=True, ids_out=False, logprobs=False, sampling=frozenset())
+    said = post(live, prompt="a").json()
+    assert (said["usage"]["completion_tokens"], said["usage"]["prompt_tokens"]) == (None, 1)
+    assert post(live, prompt="a", return_token_ids=True).json()["error"]["param"] == "return_token_ids"
+
+
+def test_what_an_engine_cannot_do_is_the_request_s_fault(scripted) -> None:
+    live = scripted("Hello")
+
+    def lack(*args, **kwargs):
+        raise RemoteLacks("tiny at http://10.0.0.5/v1 was not seen to heed a seed")
+
+    live.serving.engine.submit = lack
+    refused = post(live, prompt="a", seed=3)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported")
+    assert "10.0.0.5" not in refused.text
 
 
 # Who leaves, and who waits
