@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from chatlab.engines.engine import Scores
@@ -38,7 +39,10 @@ class Face:
         self._tell_prefix = tell_prefix
         self._serving = serving
         self._prompt_class = prompt_class
-        self._names = TokenNames(serving.tokenizer)
+
+    @cached_property
+    def _names(self) -> TokenNames:
+        return TokenNames(self._serving.tokenizer)
 
     @property
     def context_len(self) -> int | None:
@@ -73,8 +77,10 @@ class Face:
         """Refuse another model's name.
 
         Raises:
-            RequestError: 404.
+            RequestError: 404, also where the server has no model at all.
         """
+        if self._serving.tokenizer is None:
+            raise RequestError("this server has no model", field="model", status=404, code="no_model")
         if name not in (None, "", self.model):
             message = f"there is no model {shown(name)} here: ask for {self.model!r}, or leave the name out"
             raise RequestError(message, field="model", status=404, code="model_not_found")

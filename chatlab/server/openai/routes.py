@@ -22,6 +22,7 @@ from chatlab.server.openai.face import Face
 from chatlab.server.openai.telling import Job, Telling, sse_of, whole_of
 from chatlab.server.refusal import refusal_of
 from chatlab.server.serving import Serving
+from chatlab.server.told import where_of
 
 T = TypeVar("T")
 IGNORED_HEADER = "x-chatlab-ignored"
@@ -134,7 +135,7 @@ class _Routes:
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.status >= 500 and not isinstance(error, RequestError):
-                self._serving.logger.error("a request failed: %s", type(error).__name__)
+                self._serving.logger.error("a request failed: %s", where_of(error))
             return _json(error_body(refusal, about), refusal.headers, refusal.status)
         finally:
             making.close()

@@ -16,6 +16,7 @@ from chatlab.server.openai.errors import error_body
 from chatlab.server.openai.requests.asked import Asked
 from chatlab.server.refusal import refusal_of
 from chatlab.server.serving import Answer, Serving
+from chatlab.server.told import where_of
 from chatlab.streaming.asked_prompt import Prompt
 from chatlab.streaming.channels import Channels
 from chatlab.streaming.result import Delta
@@ -175,7 +176,7 @@ async def sse_of(telling: Telling) -> AsyncGenerator[bytes]:
     except Exception as error:
         if not begun:
             raise
-        telling.serving.logger.warning("an answer broke off: %s", type(error).__name__)
+        telling.serving.logger.warning("an answer broke off: %s", where_of(error))
         yield event(error_body(refusal_of(error)))
 
 

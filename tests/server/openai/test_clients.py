@@ -21,6 +21,7 @@ from chatlab.engines.remote import RemoteEngine
 from chatlab.errors import RemoteLacks
 from chatlab.prompts.control_tokens.encode import encode_prompt
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.server.chat_stream import ChatStream
 from chatlab.server.limits import Limits
 from chatlab.server.serving import Serving
 from chatlab.streaming.stream import stream
@@ -429,6 +430,12 @@ def test_an_engine_that_tells_no_ids_is_not_believed_to(scripted) -> None:
     said = post(live, prompt="a").json()
     assert (said["usage"]["completion_tokens"], said["usage"]["prompt_tokens"]) == (None, 1)
     assert post(live, prompt="a", return_token_ids=True).json()["error"]["param"] == "return_token_ids"
+
+
+def test_a_server_without_a_model_says_so() -> None:
+    with served(ChatStream(model=None).serving) as (url, _):
+        refused = httpx2.post(f"{url}/v1/chat/completions", json={"messages": [USER]}, trust_env=False)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "no_model")
 
 
 def test_what_an_engine_cannot_do_is_the_request_s_fault(scripted) -> None:
