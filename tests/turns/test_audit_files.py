@@ -69,6 +69,14 @@ def test_each_file_that_does_not_stop_at_the_end_token_is_named(
     assert kinds(chatlab.audit_template(folder(tmp_path / "tok", **own))) == named
 
 
+def test_a_strangers_tokenizer_stays_in_its_child(tmp_path: Path) -> None:
+    place = folder(tmp_path / "tok", config={"eos_token_id": 0})
+    by_path = chatlab.audit_template(place)
+    by_child = chatlab.audit_template(chatlab.load_tokenizer(place, untrusted=True))
+    assert by_child.findings == by_path.findings
+    assert kinds(by_child) == {("stop ids disagree", "config.json")}
+
+
 def test_a_tokenizer_without_files_tells_its_own_end(tmp_path: Path) -> None:
     found = chatlab.audit_template(fast_tokenizer(BYTES, PLAIN, eos="</s>"))
     assert kinds(found) == {("stop ids disagree", "eos_token")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,8 @@ def _tokenizer(source: Source) -> Tokenizer | None:
 def _of_tokenizer(given: Any) -> AuditSource:
     tokenizer = as_tokenizer(given)
     inner = tokenizer.wrapped
+    if inner is None and tokenizer.source is not None:  # it stays in a child, or its library has no templates
+        return replace(_of_files(tokenizer.source), encode=tokenizer.encode)
     if inner is None:
         raise TemplateError(f"{tokenizer.name} carries no chat template: give chat_template")
     names = ((name, getattr(inner, name, None)) for name in SPECIAL_NAMES)
