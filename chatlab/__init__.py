@@ -24,6 +24,7 @@ _HOME = {
     "ChatStream": "server.chat_stream",
     "ChatTemplatePrompt": "prompts.templates.chat_template",
     "ChatlabError": "errors",
+    "Conversation": "streaming.conversation.conversation",
     "Dialogue": "prompts.dialogue",
     "DriftExplorer": "widgets.drift_explorer",
     "EchoView": "widgets.echo_view",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from chatlab.revisions.compare import compare_revisions as compare_revisions
     from chatlab.server.chat_stream import ChatStream as ChatStream
     from chatlab.snapshots.snapshot import snapshot as snapshot
+    from chatlab.streaming.conversation.conversation import Conversation as Conversation
     from chatlab.streaming.detokenizer import StreamingDetokenizer as StreamingDetokenizer
     from chatlab.streaming.many import stream_many as stream_many
     from chatlab.streaming.stream import astream as astream

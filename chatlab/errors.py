@@ -176,6 +176,10 @@ class ChannelError(ChatlabError, ValueError):
     """The channels of a reply are described in a way that cannot be followed, or a format of them is unknown."""
 
 
+class ConversationError(ChatlabError, ValueError):
+    """The ids of a conversation cannot be gone on with: what stands behind the last reply cannot be told."""
+
+
 class FragmentTypeError(BufferingError, TypeError):
     """A fragment of text is not a ``str``."""
 

@@ -282,6 +282,8 @@ class Engine(ABC):
     """Whether it has :meth:`score`."""
     reads_text: bool = False
     """Whether the prompt goes on as text, so that :meth:`submit_text` knows better than :meth:`submit`."""
+    tells_ids: bool = True
+    """Whether a reply comes as ids, all of them, and not as text."""
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Keep track of every engine, so that none outlives the program."""

@@ -147,6 +147,11 @@ class RemoteEngine(Engine):
         """Whether the server takes the prompt as text only."""
         return not self.capabilities.ids_in
 
+    @property
+    def tells_ids(self) -> bool:  # type: ignore[override]
+        """Whether the server gives the ids of its replies."""
+        return self.capabilities.ids_out
+
     def _submit(
         self, text: str | None, prompt_ids: Sequence[int], params: SamplingParams | None, seed: int | None
     ) -> TokenStream:

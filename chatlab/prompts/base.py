@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Self
 from chatlab.errors import PromptError
 from chatlab.lexicon import lexicon_pattern
 from chatlab.prompts.content import ChatContent as ChatContent
+from chatlab.prompts.content import MessageId as MessageId
 from chatlab.prompts.content import PromptTTL as PromptTTL
 from chatlab.prompts.content import RoleType as RoleType
 from chatlab.prompts.content import checked_text
@@ -161,6 +162,19 @@ class AbstractChatPrompt(ChatHistory):
         # copy.copy takes the long way round through pickling; an experiment makes a copy a turn.
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, _contents=list(self._contents))
+        return twin
+
+    def with_message_text(self, message_id: MessageId, text: str, fields: Mapping[str, Any] | None = None) -> Self:
+        """A copy in which one message says another text, and has other fields where some are given.
+
+        Raises:
+            PromptError: no message has that id.
+        """
+        twin = self.copy()
+        content = twin.get_content(message_id)
+        kept = {key: value for key, value in content.fields.items() if key != "content"}
+        fields = {**kept, **(fields or {})}
+        twin._contents[twin._contents.index(content)] = replace(content, message=text, fields=fields)
         return twin
 
     def without_oldest_turn(self, count: int = 1) -> Self | None:

@@ -14,10 +14,11 @@ from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.control_tokens.encode import encode_prompt
 from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
+from chatlab.streaming.conversation.conversation import Conversation
 from chatlab.tokenizers.interface import Tokenizer
 
-Prompt = AbstractChatPrompt | Sequence[Mapping[str, Any]] | str | Sequence[int]
-"""A prompt class with its history, messages for a chat template, plain text, or token ids as they are."""
+Prompt = AbstractChatPrompt | Sequence[Mapping[str, Any]] | str | Sequence[int] | Conversation
+"""A prompt class with its history, messages for a chat template, plain text, token ids as they are, or a conversation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,8 @@ class AskedPrompt:
     """Where the prompt class says that a reply ends."""
     replacements: tuple[tuple[str, str], ...]
     """What the prompt class replaces in a reply."""
+    conversation: Conversation | None = None
+    """What keeps its ids, where something does."""
 
     @classmethod
     def ask(cls, prompt: Prompt, tokenizer: Tokenizer) -> Self:
@@ -40,6 +43,8 @@ class AskedPrompt:
             EngineError: these are messages, and the tokenizer has no chat template.
             MessageTypeError: its stop strings are one string.
         """
+        conversation = prompt if isinstance(prompt, Conversation) else None
+        prompt = prompt.prompt if isinstance(prompt, Conversation) else prompt
         if _are_messages(prompt):
             prompt = _in_template(prompt, tokenizer)
         stops: object = None
@@ -53,6 +58,7 @@ class AskedPrompt:
             tokenizer=tokenizer,
             stops=tuple(cast(Sequence[str], stops or ())),
             replacements=tuple(replacements or ()),
+            conversation=conversation,
         )
 
     @property
@@ -62,6 +68,8 @@ class AskedPrompt:
 
     def token_ids(self, **options: Any) -> list[int]:
         """The ids; ``options`` are those of :func:`ids_of_prompt`."""
+        if self.conversation is not None:
+            return self.conversation.next_ids(cast(AbstractChatPrompt, self.prompt), **options)
         return ids_of_prompt(self.prompt, self.tokenizer, **options)
 
     def text(self, *, allow_control_tokens: bool) -> str | None:
@@ -98,7 +106,7 @@ def check_prompt_kind(prompt: object) -> None:
     Raises:
         PromptError: it is none.
     """
-    if isinstance(prompt, AbstractChatPrompt | str):
+    if isinstance(prompt, AbstractChatPrompt | str | Conversation):
         return
     lists = hasattr(prompt, "__len__") and hasattr(prompt, "__getitem__")  # arrays and tensors, too
     if not lists or isinstance(prompt, type | Mapping | bytes | bytearray | memoryview):
@@ -144,7 +152,7 @@ def ids_of_prompt(
         raise TokenIdError(f"a prompt of ids holds something that is no integer: {error}") from error
 
 
-def _are_messages(prompt: Prompt) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+def _are_messages(prompt: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
     return not isinstance(prompt, AbstractChatPrompt | str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
 
 

@@ -42,7 +42,8 @@ class OpenReply:
             RoleOrderError: the prompt holds no question to answer.
         """
         self.ended = False
-        self._prompt = prompt
+        self.prompt = prompt
+        """The prompt that it is a reply to."""
         self._opened = False
         if prompt is not None:
             self._claim(prompt)
@@ -51,30 +52,30 @@ class OpenReply:
 
     def fill(self, text: str) -> None:
         """Write the whole reply as far as it came; after the end it does nothing."""
-        if self._prompt is not None and not self.ended:
-            self._prompt.set_responder_last_msg(text)
+        if self.prompt is not None and not self.ended:
+            self.prompt.set_responder_last_msg(text)
 
     def end(self, message: Mapping[str, Any] | None = None) -> None:
         """Leave the reply as it is, and the prompt to others; a prompt that holds messages gets the whole message."""
         try:
-            if message is not None and isinstance(self._prompt, MessagePrompt) and not self.ended:
-                said = prompt_message(message, argument_text=self._prompt.reads_argument_text)
-                self._prompt.set_responder_last_message(said)
+            if message is not None and isinstance(self.prompt, MessagePrompt) and not self.ended:
+                said = prompt_message(message, argument_text=self.prompt.reads_argument_text)
+                self.prompt.set_responder_last_message(said)
         finally:
             self.ended = True
             with _CLAIMS.lock:
-                if self._prompt is not None and _CLAIMS.of.get(id(self._prompt)) is self:
-                    del _CLAIMS.of[id(self._prompt)]
+                if self.prompt is not None and _CLAIMS.of.get(id(self.prompt)) is self:
+                    del _CLAIMS.of[id(self.prompt)]
 
     def withdraw(self) -> None:
         """End it, and take it off the history again if it was opened here; after the end it does nothing."""
         if self.ended:
             return
         self.end()
-        if self._prompt is not None and self._opened:
-            history = self._prompt.get_history()
+        if self.prompt is not None and self._opened:
+            history = self.prompt.get_history()
             if history and history[-1].role_type is RoleType.RESPONDER:
-                self._prompt.remove_last_message()
+                self.prompt.remove_last_message()
 
     def __enter__(self) -> Self:
         return self
@@ -114,10 +115,11 @@ if hasattr(os, "register_at_fork"):
 def _open(prompt: AbstractChatPrompt) -> bool:
     """Open a reply at the end of the history, unless one is open already; tell whether that was done."""
     contents = prompt.get_history()
-    if contents and contents[-1].role_type is RoleType.REQUESTER:
+    last = contents[-1] if contents else None
+    if last and last.role_type is not RoleType.RESPONDER and last.role_name not in ("system", "developer"):
         prompt.add_responder_msg(None)
         return True
-    if not contents or contents[-1].message is not None:
+    if last is None or last.message is not None:
         raise RoleOrderError(
             "there is no question to answer: call add_requester_msg first, or clear_last_message to answer again"
         )

@@ -15,6 +15,7 @@ from chatlab.streaming.channel_formats.choice import channels_for
 from chatlab.streaming.channel_formats.message import text_arguments
 from chatlab.streaming.channel_formats.registry import Asked
 from chatlab.streaming.channels import Channels
+from chatlab.streaming.conversation.conversation import Conversation
 from chatlab.streaming.detokenizer import StreamingDetokenizer
 from chatlab.streaming.marks import Marks
 from chatlab.streaming.open_reply import OpenReply
@@ -47,6 +48,25 @@ class Request:
     include_stop: bool
     text_arguments: tuple[tuple[str, str, bool], ...]
     """Which arguments of a tool call are texts, as the tools of the prompt tell."""
+    conversation: Conversation | None
+    """What keeps the ids of the prompt and of the reply."""
+    end_ids: frozenset[int]
+    """Ids that end a reply."""
+
+    def keep(self, reply: Reply) -> None:
+        """Let the conversation remember a reply that has ended, and stands in its prompt."""
+        prompt = self.open_reply.prompt
+        if self.conversation is None or prompt is None:
+            return
+        last = reply.token_ids[-1] if reply.token_ids else None
+        at_end = reply.stop is None and reply.finish_reason in ("eos", "stop") and last in self.end_ids
+        self.conversation.keep(
+            prompt,
+            self.prompt_ids,
+            reply.token_ids,
+            end_id=last if at_end else None,
+            beyond="" if reply.stop is None else reply.stop + reply.rest,
+        )
 
     def new_reply(self, row: int = 0) -> Reply:
         """An empty reply to this request."""
@@ -96,7 +116,7 @@ def build_request(
     if overflow not in ("error", "drop_turns"):
         raise EngineError(f"overflow must be 'error' or 'drop_turns', not {overflow!r}")
     params = _settled(params, sampling)
-    asked = AskedPrompt.ask(prompt, _tokenizer_of(engine, tokenizer))
+    asked = AskedPrompt.ask(prompt, _tokenizer_of(prompt, engine, tokenizer))
     params = _stop_at_special_ids(replace(params, stop=(*params.stop, *asked.stops)), asked.tokenizer)
     replacements = [*_pairs(replacements), *asked.replacements] if asked.dialogue else replacements
     if skip_special_tokens:
@@ -124,6 +144,8 @@ def build_request(
             marks=_marks_in([*stops, *(split.delimiters if split else ())], asked.tokenizer),
             include_stop=include_stop_str_in_output,
             text_arguments=tuple(text_arguments(getattr(asked.prompt, "tools", None) or ())) if split else (),
+            conversation=asked.conversation,
+            end_ids=hidden_ids(engine, params, asked.tokenizer.special_ids),
         )
 
 
@@ -133,11 +155,23 @@ def _check_engine(engine: object) -> None:
         raise EngineError(f"an engine is needed, not {kind}: wrap a model, as in LocalEngine(model, tokenizer)")
 
 
-def _tokenizer_of(engine: Engine, tokenizer: Any) -> Tokenizer:
+def _tokenizer_of(prompt: object, engine: Engine, tokenizer: Any) -> Tokenizer:
+    if isinstance(prompt, Conversation):
+        _check_tells_ids(engine)
+        return prompt.tokenizer
     tokenizer = engine.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
         raise EngineError(f"this {type(engine).__name__} has no tokenizer: build it with one, or give tokenizer=")
     return as_tokenizer(tokenizer)
+
+
+def _check_tells_ids(engine: Engine) -> None:
+    if engine.reads_text or not engine.tells_ids:
+        lacks = "takes the prompt as text" if engine.reads_text else "does not tell the ids of its replies"
+        raise EngineError(
+            f"a conversation is kept in ids, and this {type(engine).__name__} {lacks}: stream its prompt, as in "
+            "stream(conversation.prompt, engine), or take a LocalEngine or a server that gives ids, such as vLLM"
+        )
 
 
 def _settled(params: object, sampling: Mapping[str, Any]) -> SamplingParams:

@@ -134,6 +134,7 @@ class Run:
             self.request.open_reply.fill(self._reply.text)
         if self.ended:
             self.request.open_reply.end(None if self.request.channels is None else self._reply.message())
+            self.request.keep(self._reply)
 
     def cut(self) -> None:
         """End here and now: what comes later is not read, and what is held makes the last delta."""

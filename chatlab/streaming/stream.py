@@ -31,7 +31,8 @@ def stream(
 
     Args:
         prompt: a prompt class, whose open reply is filled as it streams and whose stop strings and output
-            replacements apply; messages for the model's chat template; text; or token ids as they are.
+            replacements apply; messages for the model's chat template; text; token ids as they are; or a
+            :class:`chatlab.Conversation`, of which nothing is encoded again.
         engine: what continues the ids.
         params: how; single fields may also be given by name, as in ``temperature=0``.
         seed: stands in for ``params.seed``.
@@ -51,6 +52,7 @@ def stream(
         ContextLengthError: the prompt does not fit.
         RoleOrderError: the prompt class holds no question to answer.
         ChatBusy: another stream that has not ended answers the same prompt object.
+        ConversationError: what stands behind the last reply of a conversation cannot be told.
         GenerationError: while iterating, after the last delta: the model or the decoder raised.
     """
     return TextStream(engine, build_request(prompt, engine, params, **options), seed)

@@ -35,6 +35,7 @@ from chatlab.prompts.dialogue import Dialogue
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.render import csv_value, json_text
 from chatlab.results import Result
+from chatlab.streaming.conversation.conversation import Conversation
 from chatlab.streaming.terminal import chat_in_terminal
 from chatlab.terminal import Terminal
 from chatlab.testing import ScriptedEngine
@@ -169,6 +170,18 @@ def streamed(attempt: Attempt) -> Any:
         return reply.result()
 
 
+def conversed(attempt: Attempt, text: str = "Hi") -> None:
+    """Two questions with kept ids, in a stranger's template."""
+    tokenizer = chatlab.load_tokenizer(attempt.folder)
+    prompt = ChatTemplatePrompt(tokenizer, untrusted=True)
+    with ScriptedEngine(text or "ok", tokenizer) as engine:
+        conversation = Conversation(prompt, engine)
+        for _ in range(2):
+            conversation.ask(text)
+            chatlab.stream(conversation, engine).result()
+        attempt.shown += str(conversation.lost)
+
+
 def rendered(untrusted: bool) -> Callable[[Attempt], Any]:
     def act(attempt: Attempt) -> None:
         prompt = ChatTemplatePrompt(attempt.folder, untrusted=untrusted)
@@ -246,6 +259,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "chatlab lock --update": cli("lock", "tok", "--update", "--file", "LOCK", after=locked),
     **{f"chatlab check as {form}": cli("check", "--file", "LOCK", "--format", form, after=locked) for form in ("rich", "markdown")},
     "chatlab chat": cli("chat", "FOLDER"),
+    "Conversation": attacked(conversed),
 }  # fmt: skip
 
 
@@ -433,6 +447,7 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "chatlab lock by": of_words("lock", "t", "CLEAN", "--loader", "TEXT", "--role", "TEXT", "--file", "LOCK"),
     "chatlab check": of_words("check", "TEXT", "--file", "TEXT"),
     "chatlab chat": of_words("chat", "TEXT", "--prompt", "TEXT"),
+    "Conversation": lambda a, text: Conversation(text, ScriptedEngine(text)).ask(text),
 }
 
 

@@ -16,6 +16,7 @@ from chatlab.server.faults.fault import Fault
 from chatlab.server.faults.shown import shows_on
 from chatlab.server.serving import Answer, Serving
 from chatlab.streaming.asked_prompt import Prompt
+from chatlab.streaming.conversation.conversation import Conversation
 from chatlab.streaming.open_reply import OpenReply
 from chatlab.streaming.request import Request
 from chatlab.streaming.result import Delta
@@ -101,6 +102,10 @@ class DishonestAnswer(Answer):
 
 def _in_template(prompt: Prompt, tokenizer: Tokenizer) -> Prompt:
     """Messages behind the tokenizer's chat template; anything else as it is."""
-    if isinstance(prompt, AbstractChatPrompt | str) or not len(prompt) or not isinstance(prompt[0], Mapping):
+    if (
+        isinstance(prompt, AbstractChatPrompt | str | Conversation)
+        or not len(prompt)
+        or not isinstance(prompt[0], Mapping)
+    ):
         return prompt
     return prompt_of_messages(prompt, lambda: ChatTemplatePrompt(tokenizer))  # type: ignore[arg-type]  # messages
