@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlab.revisions.kinds import ChangeKind
-from chatlab.snapshots.recorder import FLAGS, SPECIAL_NAMES, file_tokens, special_content
+from chatlab.snapshots.recorder import FLAGS, SPECIAL_NAMES, canonical, file_tokens, special_content
 from chatlab.snapshots.stops import field_of, stop_id_table
 from chatlab.snapshots.views import AddedToken, LoaderView, Record, added_tokens
 
@@ -102,7 +102,8 @@ def config_tokens(documents: Documents) -> Tokens:
     """Return the ``added_tokens_decoder`` of ``tokenizer_config.json``."""
     document = documents.get("tokenizer_config.json")
     decoder = document.get("added_tokens_decoder") if isinstance(document, dict) else None
-    return added_tokens([{**t, "id": int(i)} for i, t in decoder.items()]) if isinstance(decoder, dict) else {}
+    rows = decoder.items() if isinstance(decoder, dict) else ()
+    return added_tokens([{**t, "id": int(i)} for i, t in rows if isinstance(t, dict) and i.isdecimal()])
 
 
 def files_tokens(record: Record) -> frozenset[str]:
@@ -142,7 +143,7 @@ def contradictions(documents: Documents) -> list[Contradiction]:
         Contradiction(kind=kind, name=name, values=values)
         for kind, said in facts
         for name, values in sorted(said.items())
-        if len({(type(value), value) for value in values.values()}) > 1
+        if len({canonical(value) for value in values.values()}) > 1
     ]
 
 

@@ -33,11 +33,19 @@ def named(file: str, document: Any) -> Any:
     if not isinstance(document, dict):
         return document
     result = dict(document)
-    if file == "tokenizer.json" and isinstance(result.get("added_tokens"), list):
-        result["added_tokens"] = by_content((t.get("id"), t) for t in result["added_tokens"])
-    if isinstance(result.get("added_tokens_decoder"), dict):
-        result["added_tokens_decoder"] = by_content(result["added_tokens_decoder"].items())
+    listed, decoder = result.get("added_tokens"), result.get("added_tokens_decoder")
+    if file == "tokenizer.json" and isinstance(listed, list):
+        rows = [(t.get("id") if isinstance(t, dict) else None, t) for t in listed]
+        result["added_tokens"] = by_content(rows) if all(map(_is_token, rows)) else listed
+    if isinstance(decoder, dict) and all(map(_is_token, decoder.items())):
+        result["added_tokens_decoder"] = by_content(decoder.items())
     return result
+
+
+def _is_token(row: tuple[Any, Any]) -> bool:
+    """Whether a file tells an added token as files do; of others only that they differ can be said."""
+    number, token = row
+    return isinstance(token, dict) and (isinstance(number, int) or isinstance(number, str) and number.isdecimal())
 
 
 def by_content(tokens: Any) -> dict[str, Any]:

@@ -712,17 +712,26 @@ def file_tokens(documents: dict[str, Any]) -> dict[str, int]:
             found.update({t: i for t, i in document.items() if isinstance(i, int)})
         decoder = document.get("added_tokens_decoder")
         if isinstance(decoder, dict):
-            found.update({t["content"]: int(i) for i, t in decoder.items() if isinstance(t, dict) and "content" in t})
+            found.update(_named_tokens([(i, t) for i, t in decoder.items()], "content"))
         if name == "tekken.json":
-            rows = document.get("special_tokens")
-            found.update({t["token_str"]: t["rank"] for t in rows or [] if isinstance(t, dict) and "token_str" in t})
+            found.update(_named_tokens(_rows(document.get("special_tokens"), "rank"), "token_str"))
         if name == "tokenizer.json":
-            found.update({t["content"]: t["id"] for t in document.get("added_tokens") or [] if "content" in t})
+            found.update(_named_tokens(_rows(document.get("added_tokens"), "id"), "content"))
         if name.endswith((".model", ".gguf")):
             found.update(
                 {piece: -1 for piece, kind in document.get("kinds", {}).items() if kind in ("control", "user_defined")}
             )
     return found
+
+
+def _rows(value: Any, number: str) -> list[tuple[Any, Any]]:
+    return [(t.get(number), t) for t in value if isinstance(t, dict)] if isinstance(value, list) else []
+
+
+def _named_tokens(rows: list[tuple[Any, Any]], key: str) -> dict[str, int]:
+    """Return the tokens of a file by content; a stranger's file may say anything in place of a text or a number."""
+    named = [(t[key], i) for i, t in rows if isinstance(t, dict) and isinstance(t.get(key), str)]
+    return {content: int(i) if isinstance(i, int) or str(i).isdecimal() else -1 for content, i in named}
 
 
 def probe_tokens(documents: dict[str, Any]) -> list[str]:

@@ -18,7 +18,8 @@ def stop_id_table(record: Record, view: LoaderView) -> dict[str, tuple[int, ...]
     for name in STOP_FILES:
         value = field_of(documents, name, "eos_token_id")
         if value is not None:
-            found[name] = tuple(sorted(value)) if isinstance(value, list) else (value,)
+            ids = value if isinstance(value, list) else [value]
+            found[name] = tuple(sorted(i for i in ids if isinstance(i, int)))
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         content = special_content(field_of(documents, name, "eos_token"))
         if content is not None:

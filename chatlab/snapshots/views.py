@@ -193,13 +193,16 @@ def loader_view(record: Record, loader: str) -> LoaderView:
 
 def added_tokens(rows: Any) -> dict[str, AddedToken]:
     """Return a list of added tokens, as files and libraries spell it, by content."""
-    known = [t for t in rows or [] if isinstance(t, Mapping) and "content" in t]
-    return {t["content"]: _added_token(t) for t in known}
+    known = rows if isinstance(rows, list | tuple) else []
+    return {
+        t["content"]: _added_token(t) for t in known if isinstance(t, Mapping) and isinstance(t.get("content"), str)
+    }
 
 
 def _added_token(row: Mapping[str, Any]) -> AddedToken:
-    flags = {flag: row[flag] for flag in FLAGS if row.get(flag) is not None}
-    return AddedToken(content=row["content"], token_id=row.get("id"), flags=flags)
+    flags = {flag: row[flag] for flag in FLAGS if isinstance(row.get(flag), bool)}
+    token_id = row.get("id")
+    return AddedToken(content=row["content"], token_id=token_id if isinstance(token_id, int) else None, flags=flags)
 
 
 def _template(row: Mapping[str, Any]) -> Template:
