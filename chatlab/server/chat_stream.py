@@ -18,6 +18,7 @@ from chatlab.errors import ServerError, TooManyRequests
 from chatlab.server.admission import Admission
 from chatlab.server.chat.mock import mock_engine
 from chatlab.server.chat.options import NoModel, engine_of, prompt_maker, refuse_foreign
+from chatlab.server.hosts import OnlyHosts
 from chatlab.server.limits import Limits, check_request, read_body
 from chatlab.server.refusal import refusal_of
 from chatlab.server.request_handler import (
@@ -33,7 +34,6 @@ from chatlab.server.requests.owned import Callback, Finished, owned
 from chatlab.server.serving import Serving
 from chatlab.server.sessions.session import key_of
 from chatlab.server.shutdown import on_signals
-from chatlab.server.site.app import OnlyHosts
 from chatlab.server.wire.response import WireName, told_in_band, wire_name
 from chatlab.streaming.request import Overflow
 

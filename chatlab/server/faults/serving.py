@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from chatlab.prompts.base import AbstractChatPrompt
 from chatlab.prompts.messages import prompt_of_messages
 from chatlab.prompts.templates.chat_template import ChatTemplatePrompt
 from chatlab.server.faults.fault import Fault
-from chatlab.server.faults.shown import shows_on
+from chatlab.server.faults.shown import read_ids, shows_on
 from chatlab.server.serving import Answer, Serving
 from chatlab.streaming.asked_prompt import Prompt
 from chatlab.streaming.conversation.conversation import Conversation
@@ -42,11 +43,18 @@ class DishonestServing(Serving):
                 field="fault",
             )
         super().__init__(engine, fault.tokenizer(honest_tokenizer), **options)
-        self.fault = fault
+        self.fault, self._honest_tokenizer = fault, honest_tokenizer
 
-    def settle(self, prompt: Prompt, params: SamplingParams | None = None, **options: Any) -> Request:
+    def settle(
+        self,
+        prompt: Prompt,
+        params: SamplingParams | None = None,
+        *,
+        engine: Engine | None = None,
+        **options: Any,
+    ) -> Request:
         """Settle a request as a server with this fault does; the prompt that was given gets the reply."""
-        options = dict(self.fault.options(options))
+        options = {"engine": engine, **self.fault.options(options)}
         if isinstance(prompt, str):
             return self._changed(super().settle(prompt, params, **options))
         prompt = _in_template(prompt, self.tokenizer)
@@ -58,6 +66,13 @@ class DishonestServing(Serving):
             request = super().settle(prompt.copy() if asked is prompt else asked, params, **options)
             request.open_reply.end()
             return replace(self._changed(request), open_reply=open_reply)
+
+    async def read(self, prompt: Prompt, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
+        """The ids of a prompt as an answer would read them, with the fault in them."""
+        if isinstance(prompt, AbstractChatPrompt) and not any(c.is_open_reply() for c in prompt.get_history()[-1:]):
+            given = {"add_special_tokens": add_special_tokens}
+            return await asyncio.to_thread(read_ids, self.fault, prompt, self._honest_tokenizer, **given)
+        return await super().read(prompt, add_special_tokens=add_special_tokens)
 
     def answer_of(self, reply: AsyncTextStream) -> Answer:
         """An answer that is told as a server with this fault tells it."""

@@ -63,9 +63,16 @@ def shows_on(fault: Fault, tokenizer: Tokenizer) -> bool:
     return False
 
 
-def read_ids(fault: Fault, prompt: AbstractChatPrompt, tokenizer: Tokenizer) -> Ids:
+def read_ids(
+    fault: Fault, prompt: AbstractChatPrompt, tokenizer: Tokenizer, *, add_special_tokens: bool | None = None
+) -> Ids:
     """The ids that a server with this fault reads of a prompt."""
     changed = fault.tokenizer(tokenizer)
-    allowed = bool(fault.options({}).get("allow_control_tokens"))
-    ids = ids_of_prompt(fault.asked(prompt), changed, allow_control_tokens=allowed, warn=False)
+    ids = ids_of_prompt(
+        fault.asked(prompt),
+        changed,
+        add_special_tokens=add_special_tokens,
+        allow_control_tokens=bool(fault.options({}).get("allow_control_tokens")),
+        warn=False,
+    )
     return fault.ids(tuple(ids), changed)

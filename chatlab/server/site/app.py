@@ -6,32 +6,13 @@ from collections.abc import Collection
 from dataclasses import asdict
 
 from fastapi import APIRouter, FastAPI
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chatlab.errors import ServerError
-from chatlab.server.limits import LOOPBACK_HOSTS, check_host
-from chatlab.server.refusal import refusal_of
+from chatlab.server.hosts import OnlyHosts, refused
+from chatlab.server.limits import LOOPBACK_HOSTS
 from chatlab.server.serving import Serving
-
-
-class OnlyHosts:
-    """Answers to some host names alone, before anything of a request is read: DNS rebinding ends here."""
-
-    def __init__(self, app: ASGIApp, allowed_hosts: Collection[str] | None) -> None:
-        self._app, self._allowed_hosts = app, allowed_hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on what came to one of them."""
-        if scope["type"] in ("http", "websocket"):
-            try:
-                check_host(Headers(scope=scope), self._allowed_hosts)
-            except ServerError as error:
-                await refused(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
 
 
 def create_app(
@@ -68,10 +49,3 @@ def health_routes(serving: Serving, name: str) -> APIRouter:
         return JSONResponse(told, 503 if closing else 200)
 
     return router
-
-
-def refused(error: ServerError) -> Response:
-    """An error as a response."""
-    told = refusal_of(error)
-    body = {"error": {"code": told.code, "message": told.message, "field": told.field}}
-    return JSONResponse(body, status_code=told.status, headers=dict(told.headers))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from starlette.types import ASGIApp
 
 from chatlab.errors import RequestError, ServerError, ServerExtraMissing
 from chatlab.server.limits import LOOPBACK_HOSTS
-from chatlab.server.serving import Serving
 
 try:
     import uvicorn
@@ -24,10 +23,12 @@ GRACE_S = 10.0
 """Seconds that running answers have to end after the first Ctrl-C."""
 _LOOK_S = 0.05
 
+Close = Callable[[float], Awaitable[object]]
+
 
 def run(
     app: ASGIApp,
-    serving: Serving,
+    close: Close,
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
@@ -41,7 +42,7 @@ def run(
 
     Args:
         app: what answers.
-        serving: what is closed first.
+        close: called first, with the seconds that running answers have: a serving's, or a ChatStream's.
         host: a name of this machine to itself.
         port: 0 takes a free one.
         grace_s: how long running answers may go on.
@@ -51,16 +52,25 @@ def run(
         RequestError: ``host`` is no loopback name.
         ServerError: the port is taken or may not be used.
     """
+    check_loopback(host)
+    with _listening(host, port) as listener:
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once all is down
+            _Server(config, close, grace_s, on_ready).run(sockets=[listener])
+
+
+def check_loopback(host: str) -> None:
+    """Refuse a host that others can reach.
+
+    Raises:
+        RequestError: it is no name of this machine to itself.
+    """
     if host not in LOOPBACK_HOSTS:
         raise RequestError(
             f"chatlab serve answers this machine alone, at {', '.join(sorted(LOOPBACK_HOSTS))}, not at {host:.80}: for "
             "others put ChatStream into an app of your own, behind a server that knows who asks",
             field="host",
         )
-    with _listening(host, port) as listener:
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=1)
-        with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once all is down
-            _Server(config, serving, grace_s, on_ready).run(sockets=[listener])
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -74,11 +84,9 @@ def _listening(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Uvicorn, that first lets running answers end; its own order waits for connections before the app hears of it."""
 
-    def __init__(
-        self, config: uvicorn.Config, serving: Serving, grace_s: float, on_ready: Callable[[str], None]
-    ) -> None:
+    def __init__(self, config: uvicorn.Config, close: Close, grace_s: float, on_ready: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._serving, self._grace_s, self._on_ready = serving, grace_s, on_ready
+        self._close, self._grace_s, self._on_ready = close, grace_s, on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and tell where."""
@@ -89,13 +97,13 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running answers end, then the connections."""
-        closing = asyncio.ensure_future(self._serving.close(self._grace_s))
+        closing = asyncio.ensure_future(self._close(self._grace_s))
         while not closing.done() and not self.force_exit:
             await asyncio.wait([closing], timeout=_LOOK_S)
         if not closing.done():
             closing.cancel()
             with suppress(asyncio.CancelledError):
                 await closing
-            await self._serving.close(0.0)
+            await self._close(0.0)
         self.force_exit = False  # the answers have ended: what is left is to hang up, in a second at most
         await super().shutdown(sockets)

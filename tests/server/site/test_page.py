@@ -68,7 +68,7 @@ def test_ids_have_pieces_and_one_beyond_the_vocabulary_has_none(client: Any) -> 
 )
 def test_what_is_no_list_of_ids_is_refused_by_name(client: Any, body: Any) -> None:
     answer = client.post("/page/pieces", json=body)
-    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "token_ids")
+    assert (answer.status_code, answer.json()["field"]) == (400, "token_ids")
 
 
 def test_health_tells_how_full_the_server_is(client: Any) -> None:
@@ -82,7 +82,7 @@ def test_health_tells_how_full_the_server_is(client: Any) -> None:
 )
 def test_a_name_that_was_pointed_here_gets_nothing(client: Any, path: str, host: str) -> None:
     answer = client.get(path, headers={"host": host})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_refused")
+    assert (answer.status_code, answer.json()["error"]) == (403, "host_refused")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ async def talk():
         except ServerError as error:
             yield f"!{error.code}".encode()
     return Delivery(said())
-run(create_app(serving, router, name="x"), serving, port=0, grace_s=float(sys.argv[2]), on_ready=lambda url: print(url, flush=True))
+run(create_app(serving, router, name="x"), serving.close, port=0, grace_s=float(sys.argv[2]), on_ready=lambda url: print(url, flush=True))
 print("down", flush=True)
 """
 
@@ -144,9 +144,9 @@ def test_a_second_interrupt_ends_at_once(running: Any) -> None:
     assert time.monotonic() - began < 30, "and not the grace"
 
 
-def served() -> tuple[Any, Serving]:
+def served() -> tuple[Any, Any]:
     serving = Serving(ScriptedEngine("x"), admission=Admission(1, 0))
-    return create_app(serving, name="x"), serving
+    return create_app(serving, name="x"), serving.close
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
