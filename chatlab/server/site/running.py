@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Self
 
 from starlette.types import ASGIApp
 
@@ -107,3 +110,49 @@ class _Server(uvicorn.Server):
             await self._close(0.0)
         self.force_exit = False  # the answers have ended: what is left is to hang up, in a second at most
         await super().shutdown(sockets)
+
+
+class Background:
+    """An app on a free port of this machine, in a thread of its own, for as long as a block lasts or until it is closed.
+
+    For a notebook and for tests: the program goes on beside it.
+
+    >>> from fastapi import FastAPI
+    >>> with Background(FastAPI()) as server:
+    ...     server.url.startswith("http://127.0.0.1:")
+    True
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Serve it, and return once it can be asked.
+
+        Raises:
+            ServerError: the app does not start.
+        """
+        listener = _listening("127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        """Where it is asked."""
+        config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, args=[listener], name="chatlab-server", daemon=True)
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(_LOOK_S / 10)
+        if not self._server.started:
+            listener.close()
+            raise ServerError("the app did not start: what its lifespan raised stands in the log")
+
+    def close(self) -> None:
+        """End it, and return once it has; a second call does nothing."""
+        self._server.should_exit = True
+        self._thread.join()
+
+    def _run(self, listener: socket.socket) -> None:
+        with suppress(SystemExit):  # uvicorn's word for an app that does not start
+            self._server.run(sockets=[listener])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -11,16 +11,18 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from chatlab.errors import RequestError, ServerError
 from chatlab.server.admission import Admission
 from chatlab.server.serving import Serving
 from chatlab.server.site.app import create_app
-from chatlab.server.site.running import run
+from chatlab.server.site.running import Background, run
 from chatlab.testing import ScriptedEngine
 from tests.conftest import ROOT
 
@@ -29,7 +31,7 @@ import asyncio, sys
 from fastapi import APIRouter
 from starlette.responses import StreamingResponse
 from chatlab.server.site.app import create_app
-from chatlab.server.site.running import run
+from chatlab.server.site.running import Background, run
 from chatlab.server.serving import Serving
 from chatlab.server.delivery import Delivery
 from chatlab.errors import ServerError
@@ -182,3 +184,21 @@ def test_health_is_told_while_an_answer_runs(running: Any) -> None:
             thread.join()
     assert len(times) == 30
     assert max(times) < 20
+
+
+def test_an_app_in_the_background_answers_until_it_is_closed() -> None:
+    with Background(served()[0]) as server, urllib.request.urlopen(f"{server.url}/health", timeout=30) as answer:
+        assert answer.status == 200
+    server.close()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{server.url}/health", timeout=30)
+
+
+def test_an_app_that_does_not_start_is_told() -> None:
+    @asynccontextmanager
+    async def broken(app: Any) -> AsyncIterator[None]:
+        raise OSError("no")
+        yield
+
+    with pytest.raises(ServerError, match="did not start"):
+        Background(FastAPI(lifespan=broken))
