@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import AttentionInterface, DynamicCache
 
-from chatlab.errors import EngineError
+from chatlab.errors import EngineError, GenerationError
 
 _ATTENTION = "chatlab_rows"
 _LOCKS: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
@@ -140,3 +140,28 @@ class RowDecoder:
         prompts = [prompt_id if row == place else (7 * row + 3 * place) % 20 for row in range(count)]
         tokens = [token_id if row == place else (5 * row + place) % 20 for row in range(count)]
         return self.step(tokens, [p % 7 + 1 for p in prompts], [self._cache(p) for p in prompts])
+
+
+def reply_logprob(model: Any, prompt_ids: Sequence[int], reply_ids: Sequence[int]) -> float:
+    """Return the natural log of the probability that a causal language model gives a reply behind a prompt.
+
+    Args:
+        model: of transformers, as ``load_model`` gives it.
+        prompt_ids: at least one id.
+        reply_ids: what follows; of no ids it is 0.
+
+    Raises:
+        GenerationError: there is no prompt, or the model fails on the ids.
+    """
+    if not prompt_ids:
+        raise GenerationError("a reply's likelihood needs a prompt of at least one id before it")
+    if not reply_ids:
+        return 0.0
+    ids = torch.tensor([[*prompt_ids, *reply_ids]], device=getattr(model, "device", "cpu"))
+    try:
+        with torch.inference_mode():
+            logits = model(ids).logits[0, len(prompt_ids) - 1 : -1]
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise GenerationError(f"the model failed on {ids.shape[1]} ids: {type(error).__name__}: {error}") from error
+    found = torch.log_softmax(logits.float(), dim=-1).gather(1, ids[0, len(prompt_ids) :, None])
+    return float(found.sum())

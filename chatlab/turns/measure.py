@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatlab.echo.experiment import AnyDialogues, readable, versions_text
@@ -44,6 +45,7 @@ def measure_turns(
     reply_start: ReplyStart | None = None,
     history: History | None = None,
     trace: bool = True,
+    model: Any = None,
     add_special_tokens: bool = False,
     on_bad: Callable[[ChatlabError], None] | None = None,
     progress: bool | Reporter = False,
@@ -60,6 +62,8 @@ def measure_turns(
         reply_start: how a reply begins; left out, with a space before a first word, and as it is with a template.
         history: as there.
         trace: also prove why a border is lost; without, ``layer`` and ``cause`` are empty, and it is much faster.
+        model: a causal language model, or its folder: how likely it finds each reply as it said it, and as the next
+            prompt has it, in natural logs (``logprob_said``, ``logprob_next``, ``logprob_change``).
         add_special_tokens: as there.
         on_bad: called with the error of each dialogue that cannot be measured, which is then left out.
         progress: show how far it is, or what is told; see :class:`chatlab.progress.meter.Meter`.
@@ -83,6 +87,7 @@ def measure_turns(
         reply_start=reply_start,
         history=history,
         trace=trace,
+        model=model,
         add_special_tokens=add_special_tokens,
         on_bad=on_bad,
         progress=progress,
@@ -141,11 +146,16 @@ class _Study:
     reply_start: ReplyStart | None = None
     history: History | None = None
     trace: bool = True
+    model: Any = None
     add_special_tokens: bool = False
 
     def __post_init__(self) -> None:
         self._base: Talks | None = None
         self._growing = GrowingPrompts(self.tokenizer)
+        if isinstance(self.model, str | Path):
+            from chatlab.engines.load import load_model
+
+            self.model = load_model(self.model, progress=False)
 
     @property
     def written_by(self) -> str:
@@ -206,7 +216,7 @@ class _Study:
         self.on_bad(named)
 
     def _is_plain(self, talks: Talks, dialogue: Dialogue) -> bool:
-        known = talks.replies == "canonical" and self.history is None and self.stored != "parsed"
+        known = talks.replies == "canonical" and self.history is None and self.stored != "parsed" and self.model is None
         return known and talks.writer.chat_template is None and not dialogue.tools and dialogue.is_plain
 
     def _together(self, plain: Sequence[_Plain]) -> Iterator[tuple[int, list[MeasuredBorder]]]:
@@ -251,7 +261,20 @@ class _Study:
             edits = () if self.trace else None
             if self.trace and not border.is_kept:
                 edits = _edits(case)
-            yield MeasuredBorder(dialogue, number, border, edits)
+            yield MeasuredBorder(dialogue, number, border, edits, self._logprobs(case, border))
+
+    def _logprobs(self, case: Case, border: Border) -> tuple[float, float] | None:
+        if self.model is None:
+            return None
+        from chatlab.engines.rows import reply_logprob  # torch takes a second to load
+
+        ids = border.reply_ids
+        said = ids[:-1] if ids and ids[-1] in case.end_ids else ids
+        as_said = reply_logprob(self.model, border.prompt_ids, said)
+        place = TurnReading(setting=TurnSetting(tokenizer=case.tokenizer, case=case)).next_reply
+        if border.is_kept or place is None or not place[0]:
+            return as_said, as_said if border.is_kept else float("nan")
+        return as_said, reply_logprob(self.model, border.next_ids[: place[0]], border.next_ids[slice(*place)])
 
 
 def border_of(case: Case) -> Border:

@@ -132,3 +132,26 @@ def test_every_break_of_a_published_template_has_a_proven_cause(templates: dict[
             assert all(edit.evidence for edit in trace.edits if edit.cause is not Cause.UNEXPLAINED)
     assert broken > 40
     assert not unexplained
+
+
+# -- every kind of tokenizer ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "form"),
+    [
+        ("gguf/ggml-vocab-llama-spm.gguf", "llama2"),
+        ("gguf/ggml-vocab-falcon.gguf", "chatml"),
+        ("mistral/v3/tokenizer.model", "mistral-v3"),
+        ("stories260k/tokenizer.model", "vicuna"),
+        ("phi-3/after/tokenizer.json", "phi3-2024-05"),
+    ],
+)
+def test_every_kind_of_tokenizer_is_followed(real: Path, talks: list[Dialogue], place: str, form: str) -> None:
+    tokenizer = load_tokenizer(real / place)
+    for talk in talks[::200]:
+        for stored in ("verbatim", "stripped"):
+            trace = trace_turns(tokenizer, talk, prompt_class=form, stored=stored)
+            prompts = trace.replay()
+            assert [len(prompt) for prompt in prompts[:-1]] == [turn.prompt_len for turn in trace.turns]
+            assert Cause.UNEXPLAINED not in trace.cause_counts(), trace.to_frame()

@@ -104,3 +104,21 @@ def test_the_tally_says_it_in_three_sentences() -> None:
     assert "trace=True" in unseen.verdict()[1]
     with pytest.raises(ChatlabError, match="measure_turns"):
         TurnsTally(pd.DataFrame({"a": [1]}))
+
+
+def test_a_model_tells_what_the_other_reading_costs_and_may_answer_itself() -> None:
+    from chatlab.echo.generate import ModelReplies
+    from chatlab.embedded import model_path
+    from chatlab.engines.load import load_model
+    from chatlab.tokenizers.load import load_tokenizer
+
+    tokenizer, model = load_tokenizer(model_path(), legacy=True), load_model(model_path(), progress=False)
+    frame = measure_turns(TALKS[:3], "llama2", tokenizer, stored="stripped", model=model)
+    kept, lost = frame[frame["kept"]], frame[~frame["kept"]]
+    assert (frame["logprob_said"] < 0).all()
+    assert (kept["logprob_change"] == 0).all()
+    assert len(lost)
+    assert (lost["logprob_change"].abs() > 0.001).any()
+    own = measure_turns(TALKS[:2], "llama2", tokenizer, reply_ids=ModelReplies(model, max_new_tokens=5))
+    assert len(own)
+    assert own["reply_len"].max() <= 5

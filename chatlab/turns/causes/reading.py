@@ -92,6 +92,15 @@ class TurnReading(WrittenTurn):
         return closes, end
 
     @cached_property
+    def next_reply(self) -> tuple[int, int] | None:
+        """Which ids of the next prompt stand for the reply, its end token aside; None where nobody knows."""
+        if self.region is None:
+            return None
+        head, reply, _ = self.pieces
+        start = self._next.index_at(len(head))
+        return start, max(start, self._next.index_at(len(head) + len(reply)))
+
+    @cached_property
     def border(self) -> Border:
         """The border in ids."""
         prompt_len = len(self._said.token_ids) - len(self.reply_ids)
