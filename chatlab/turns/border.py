@@ -42,14 +42,19 @@ class Border(Plain):
         return (*self.prompt_ids, *self.reply_ids[:reply_len])
 
     @cached_property
+    def shared_len(self) -> int:
+        """Ids of prompt and reply, its end token among them, that the next prompt begins with."""
+        return common_len((*self.prompt_ids, *self.reply_ids), self.next_ids)
+
+    @property
     def kept_len(self) -> int:
         """Ids of what was seen and said that the next prompt still begins with."""
-        return common_len(self.said_ids, self.next_ids)
+        return min(self.shared_len, len(self.prompt_ids) + len(self.reply_ids) - self.end_len)
 
     @property
     def lost_len(self) -> int:
         """Ids of what was seen and said from the first other one on."""
-        return len(self.said_ids) - self.kept_len
+        return len(self.prompt_ids) + len(self.reply_ids) - self.end_len - self.kept_len
 
     @property
     def is_kept(self) -> bool:
@@ -61,11 +66,10 @@ class Border(Plain):
         """Ids that a server holds after the call: all but the last sampled one, which it never read."""
         return max(0, len(self.prompt_ids) + len(self.reply_ids) - 1)
 
-    @cached_property
+    @property
     def cached_len(self) -> int:
         """Ids of the next prompt that a server finds in its cache: the last one of a prompt is always read."""
-        state = (*self.prompt_ids, *self.reply_ids)[: self.state_len]
-        return max(0, min(common_len(state, self.next_ids), len(self.next_ids) - 1))
+        return max(0, min(self.shared_len, self.state_len, len(self.next_ids) - 1))
 
     @property
     def reread_len(self) -> int:

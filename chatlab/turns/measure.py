@@ -15,8 +15,8 @@ from chatlab.errors import ChatlabError, DialogueError, PromptError
 from chatlab.progress.meter import Meter, length_of
 from chatlab.progress.progress import Reporter
 from chatlab.prompts.base import prompt_text
-from chatlab.prompts.dialogue import Dialogue, Turn, prompts_of
-from chatlab.prompts.filling import AnyPromptClass
+from chatlab.prompts.dialogue import Dialogue, Turn
+from chatlab.prompts.filling import AnyPromptClass, new_prompt, offer
 from chatlab.tokenizers.interface import Tokenizer, refuse_lone_surrogates
 from chatlab.tokenizers.load import as_tokenizer
 from chatlab.turns.border import Border, end_len
@@ -171,11 +171,14 @@ class _Study:
 
     def talks(self, dialogue: Dialogue) -> Talks:
         """Return how a dialogue is held."""
+        is_bare = dialogue.tools is None and not dialogue.variables and self.reply_ids == "canonical"
+        if is_bare and self._base is not None:
+            return self._base
         writer = writer_of(self.tokenizer, self.prompt_class, dialogue)
         if self._base is None:
             self._base = Talks.of(
                 self.tokenizer,
-                writer,
+                replace(writer, tools=None, variables={}),
                 stored=self.stored,
                 reply_start=self.reply_start,
                 history=self.history,
@@ -183,6 +186,8 @@ class _Study:
             )
         given = self.reply_ids
         is_chosen = callable(given) and not hasattr(given, "reply_ids")
+        if is_bare:
+            return self._base
         return replace(self._base, writer=writer, replies=given(dialogue) if is_chosen else given)
 
     def borders(self, batch: Sequence[Any]) -> list[MeasuredBorder]:
@@ -306,10 +311,21 @@ class _Plain:
     @classmethod
     def of(cls, number: int, dialogue: Dialogue, talks: Talks) -> _Plain:
         said = [talks.begun(turn.assistant) for turn in dialogue.turns if turn.assistant is not None]
-        kept = iter([talks.kept(text) for text in said])
-        turns = [Turn(user=t.user, assistant=None if t.assistant is None else next(kept)) for t in dialogue.turns]
-        stored = dialogue.replace(turns=turns)
-        prompts = [prompt_text(prompt) for _, prompt in prompts_of(stored, talks.writer.prompt_class)]
+        prompts = list(_prompts(dialogue, talks, [talks.kept(text) for text in said]))
         for text in (*prompts, *said):
             refuse_lone_surrogates(text)
         return cls(number, dialogue, talks, prompts, said[: len(prompts) - 1])
+
+
+def _prompts(dialogue: Dialogue, talks: Talks, kept: Sequence[str]) -> Iterator[str]:
+    """The prompts of a dialogue of texts, each opened and filled in one prompt: what ``prompts_of`` gives, without copies."""
+    prompt = new_prompt(talks.writer.prompt_class)
+    offer(prompt, None, dialogue.variables)
+    if dialogue.system is not None:
+        prompt.set_system_prompt(dialogue.system)
+    for number, turn in enumerate(dialogue.turns):
+        prompt.add_requester_msg(turn.user)
+        prompt.add_responder_msg(None)
+        yield prompt_text(prompt)
+        if turn.assistant is not None:
+            prompt.set_responder_last_msg(kept[number])
