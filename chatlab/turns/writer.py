@@ -116,7 +116,7 @@ def said_text(writer: Writer, messages: Sequence[Message], reply: Message, end_s
         rest, end = _cut_at_end(closed[kept:], end_strs)
     if opening.rstrip().endswith("<think>") and kept < len(opening) and "</think>" not in rest:
         thoughts = next((reply[key] for key in ("reasoning_content", "thinking", "reasoning") if reply.get(key)), "")
-        rest = f"{thoughts}\n</think>\n\n{rest}"
+        rest = "\n</think>\n\n".join((thoughts, rest))
     return rest, end
 
 
