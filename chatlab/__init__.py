@@ -37,6 +37,7 @@ _HOME = {
     "StreamView": "widgets.stream_view",
     "StreamingDetokenizer": "streaming.detokenizer",
     "TokFlow": "buffering.tokflow",
+    "TurnsView": "widgets.turns.turns_view",
     "astream": "streaming.stream",
     "audit_template": "turns.audit.audit",
     "bisect_revisions": "history.bisection",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from chatlab.widgets.echo_view import EchoView as EchoView
     from chatlab.widgets.revision_view import RevisionView as RevisionView
     from chatlab.widgets.stream_view import StreamView as StreamView
+    from chatlab.widgets.turns.turns_view import TurnsView as TurnsView
 
 
 def __getattr__(name: str) -> Any:

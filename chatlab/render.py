@@ -66,6 +66,16 @@ class Chips(NamedTuple):
     chips: tuple[Chip, ...]
 
 
+RibbonKind = Literal["kept", "same", "other", "lost"]
+
+
+class RibbonRun(NamedTuple):
+    """Equal signs in a row."""
+
+    kind: RibbonKind
+    signs: str
+
+
 def visible(text: str) -> str:
     r"""Return ``text`` with a sign for everything that does not show.
 
@@ -237,6 +247,23 @@ def details_html(summary: str, body: str, *, is_open: bool = False) -> str:
     return f"<{tag}><summary>{escaped(summary)}</summary>{body}</details>"
 
 
+def ribbon_html(line: str, runs: Iterable[RibbonRun], body: str) -> str:
+    """Return a row of signs below its line, which opens on a click or a key; ``body`` must be escaped already.
+
+    A screen reader is told the line, and spared the signs.
+    """
+    signs_html = "".join(f"{_RIBBON[run.kind][0]}{escaped(run.signs)}{_RIBBON[run.kind][1]}" for run in runs)
+    return f'<details><summary>{escaped(line)} <code aria-hidden="true">{signs_html}</code></summary>{body}</details>'
+
+
+_RIBBON: dict[RibbonKind, tuple[str, str]] = {
+    "kept": ("", ""),
+    "same": ("<mark>", "</mark>"),
+    "other": ("<del><strong>", "</strong></del>"),
+    "lost": ("<del>", "</del>"),
+}
+
+
 def byline_html(role: str, why: str) -> str:
     """Return who speaks, and why the message ended."""
     return f"<p><strong>{escaped(role)}</strong> <em>{escaped(why)}</em></p>"
@@ -252,14 +279,14 @@ ins { text-decoration: underline; background: #0072b233; } del { background: #d5
 """
 
 
-def page_html(title: str, body: str) -> str:
+def page_html(title: str, body: str, style: str = "") -> str:
     """Return a whole page that needs nothing else and may load nothing else; ``body`` must be escaped already."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escaped(title)}</title><style>{PAGE_STYLE}</style></head><body><main>{body}</main></body></html>\n"
+        f'<title>{escaped(title)}</title><style>{PAGE_STYLE}{style}</style></head><body><main class="chatlab">{body}</main></body></html>\n'
     )
 
 

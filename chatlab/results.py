@@ -38,6 +38,8 @@ class Result:
 
     title = "chatlab"
     """Of the saved page."""
+    style = ""
+    """What its own elements need beside the style that all results share."""
 
     def __init_subclass__(cls) -> None:
         """Let IPython find the way to print it, and let what is printed steer no terminal.
@@ -63,11 +65,11 @@ class Result:
 
     def html(self) -> str:
         """Return the escaped HTML of a cell's output."""
-        return styled(self.body())
+        return styled(self.body(), self.style)
 
     def page(self) -> str:
         """Return a page that needs nothing else and may load nothing else."""
-        return render.page_html(self.title, self.body())
+        return render.page_html(self.title, self.body(), self.style)
 
     def save_html(self, path: str | os.PathLike[str]) -> Path:
         """Write :meth:`page` to a file; an interrupted write leaves the old file.
@@ -89,6 +91,6 @@ class Result:
         printer.text(str(self))
 
 
-def styled(body: str) -> str:
+def styled(body: str, style: str = "") -> str:
     """Return escaped HTML for a cell's output, with a style that reaches no further than itself."""
-    return f'<style>{STYLE}</style><div class="chatlab">{body}</div>'
+    return f'<style>{STYLE}{style}</style><div class="chatlab">{body}</div>'

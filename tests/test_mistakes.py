@@ -92,6 +92,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "EchoView(tok)": ("EchoView(trace_echo(tokenizer, prompt))",),
     "DriftExplorer([1])": ("what measure_drift gave",),
     "RevisionView(3)": ("what compare_revisions(before, after) gave",),
+    "TurnsView(3)": ("TurnsView(trace_turns(tokenizer, dialogue))",),
 }
 
 

@@ -53,6 +53,7 @@ from chatlab.widgets.echo_view import EchoView
 from chatlab.widgets.live_text import LiveText
 from chatlab.widgets.revision_view import RevisionView
 from chatlab.widgets.saved_text import SavedText, Transcript
+from chatlab.widgets.turns.turns_view import TurnsView
 from tests.conftest import ROOT
 from tests.support.injections import copy_of, edit, setting
 
@@ -61,10 +62,12 @@ EVIL = f"A<img src=http://192.0.2.1/p.png onerror=alert(1)></pre></td><script>al
 """Markup, an address, a turn of direction, a terminal's command, a formula, and letters that a plot font lacks."""
 
 SEMANTIC = {
-    "b", "caption", "code", "del", "details", "em", "figcaption", "figure", "h3", "h4", "img", "ins", "li", "p", "pre",
+    "b", "caption", "code", "del", "details", "em", "figcaption", "figure", "h3", "h4", "img", "ins", "li", "mark", "p", "pre",
     "strong", "sub", "summary", "table", "tbody", "td", "th", "thead", "tr", "ul",
 }  # fmt: skip
-ATTRIBUTES = {("th", "scope"), ("pre", "dir"), ("details", "open"), ("ins", "title"), ("del", "title"), ("img", "alt")}
+ATTRIBUTES = {
+    ("th", "scope"), ("pre", "dir"), ("details", "open"), ("ins", "title"), ("del", "title"), ("img", "alt"), ("code", "aria-hidden"),
+}  # fmt: skip
 
 
 class Tags(HTMLParser):
@@ -165,7 +168,9 @@ def make(lower: Any, folder: Path) -> Iterator[tuple[str, Result]]:
     yield "DriftTally", DriftTally([frame])
     yield "DriftExplorer", DriftExplorer({EVIL: frame})
     turns = (Turn(user=EVIL, assistant=f" {EVIL} "), Turn(user="A"))
-    yield "TurnsTrace", trace_turns(lower, Dialogue(id=EVIL, turns=turns), prompt_class="llama2", stored="stripped")
+    trace = trace_turns(lower, Dialogue(id=EVIL, turns=turns), prompt_class="llama2", stored="stripped")
+    yield "TurnsTrace", trace
+    yield "TurnsView", TurnsView(trace)
     yield "TurnsTally", TurnsTally(measure_turns([Dialogue(id=EVIL, turns=turns)], "llama2", lower, stored="stripped"))
     yield from make_revisions(folder)
 
@@ -212,7 +217,7 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
-    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsTally", "Comparison", "Explanation", "RevisionView", "Snapshot",
+    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
     "StreamingCheck",
 )  # fmt: skip

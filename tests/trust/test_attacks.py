@@ -229,7 +229,7 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "ChatTemplatePrompt, untrusted": attacked(rendered(True)),
     "prompt_for": attacked(chosen),
     "trace_echo": attacked(lambda a: chatlab.trace_echo(a.folder, "<s>Hi <|im_end|> x")),
-    "trace_turns": attacked(lambda a: chatlab.trace_turns(a.folder, TURNS)),
+    "trace_turns, TurnsView": attacked(lambda a: chatlab.TurnsView(chatlab.trace_turns(a.folder, TURNS))),
     "measure_turns": attacked(lambda a: chatlab.measure_turns(a.root / "talk.jsonl", "chatml", a.folder)),
     "measure_drift": attacked(lambda a: chatlab.measure_drift(a.root / "talk.jsonl", "chatml", a.folder)),
     "EchoView": attacked(lambda a: chatlab.EchoView.of_reply(a.folder, "<s>Hi", "there")),
@@ -408,6 +408,9 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "measure_turns": lambda a, text: chatlab.measure_turns([dialogue(text)], "chatml", a.root / "clean" / "tok"),
     "trace_turns": lambda a, text: chatlab.trace_turns(
         a.root / "clean" / "tok", dialogue(text), prompt_class="chatml", stored="stripped"
+    ),
+    "TurnsView": lambda a, text: chatlab.TurnsView(
+        chatlab.trace_turns(a.root / "clean" / "tok", dialogue(text), prompt_class="chatml", stored=lambda reply: "")
     ),
     "trace_echo": lambda a, text: chatlab.trace_echo(a.root / "clean" / "tok", f"<s>{text}<|im_end|>"),
     "EchoView": lambda a, text: chatlab.EchoView.of_reply(a.root / "clean" / "tok", text, text),

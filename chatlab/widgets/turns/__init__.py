@@ -1,0 +1,1 @@
+"""A followed conversation to look at."""
