@@ -217,16 +217,15 @@ def test_the_line_of_first_parents_is_gits_own(clone: Path) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_object_that_unpacks_to_a_thousand_times_its_size_is_refused(clone: Path, packed: bool) -> None:
     with (clone / "tokenizer.json").open("wb") as file:
-        file.truncate(300 * 2**20)
-    git(clone, "add", ".")
+        file.truncate(130 * 2**20)
+    git(
+        clone, "-c", f"core.bigFileThreshold={1 if packed else '1g'}", "add", "."
+    )  # a big file goes into a pack at once
     git(clone, "commit", "-q", "-m", "a bomb")
-    if packed:
-        git(clone, "gc", "-q")
+    assert any((clone / ".git" / "objects" / "pack").iterdir()) == packed
     (clone / "tokenizer.json").unlink()
-    with pytest.raises(ChatlabError, match="is the most that is read|cannot be read"):
+    with pytest.raises(ChatlabError, match="is the most that is read"):
         resolve(clone, git(clone, "rev-parse", "HEAD"))
-    with pytest.raises(ChatlabError):
-        load_tokenizer(clone, "HEAD")
 
 
 def test_a_tree_of_objects_that_lie_is_a_typed_error(clone: Path) -> None:
