@@ -145,6 +145,7 @@ def limits():
         yield
 
 
+@pytest.mark.timeout(COUNT)  # a second each, on a machine however busy
 @given(edited_files(), st.sampled_from(sorted(WAYS_IN)))
 @settings(max_examples=COUNT, suppress_health_check=list(HealthCheck))
 def test_random_bytes_give_a_result_or_a_typed_error(files, way):
