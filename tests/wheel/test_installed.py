@@ -96,7 +96,12 @@ def notebooks() -> dict[str, bytes]:
 
 def test_the_wheel_ships_the_package_with_its_types_scripts_and_styles(names: set[str]) -> None:
     assert files_in("chatlab") <= names
-    assert {"chatlab/py.typed", "chatlab/browser/log.js", "chatlab/browser/log.css"} <= names
+    assert {
+        "chatlab/py.typed",
+        "chatlab/browser/log.js",
+        "chatlab/browser/chat_page.html",
+        "chatlab/browser/icon.svg",
+    } <= names
 
 
 def test_the_wheel_ships_the_data_and_the_notebooks(names: set[str]) -> None:
