@@ -187,17 +187,23 @@ class Turn:
         async with self._serving.answer(prompt, ticket=self._ticket, keep_key=True, **options) as answer:
             self._answer = answer
             assert self._made is not None
-            self._tell(
-                Begun(
-                    message_id=self._made[1],
-                    prompt_ids=answer.prompt_ids,
-                    dropped_turns=answer.dropped_turns,
-                    seed=answer.seed,
-                    prefix=own_prefix(answer.prefix, self._course.known_ids, answer.prompt_ids),
-                )
-            )
+            begun = False
             async for delta in answer:
+                if (
+                    not begun
+                ):  # not earlier: what an engine kept it says before its first token, and not when it is asked
+                    self._tell(self._begun(answer, self._made[1]))
+                    begun = True
                 self._tell(delta)
+
+    def _begun(self, answer: Answer, message_id: int | str) -> Begun:
+        return Begun(
+            message_id=message_id,
+            prompt_ids=answer.prompt_ids,
+            dropped_turns=answer.dropped_turns,
+            seed=answer.seed,
+            prefix=own_prefix(answer.prefix, self._course.known_ids, answer.prompt_ids),
+        )
 
     def _make_late(self) -> AbstractChatPrompt:
         self._made = self._course.make()
