@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from functools import cache
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chatlab.errors import EngineError, ServerError, SessionBusy, TooManyRequests
+from chatlab.engines.local import LocalEngine
+from chatlab.engines.processors import Sampler
+from chatlab.engines.scripted import CodePointTokenizer
+from chatlab.errors import ServerError, SessionBusy, TooManyRequests
 from chatlab.prompts.formats.vicuna import ChatPromptVicuna
 from chatlab.server.admission import Admission
 from chatlab.server.chat.question import Question
@@ -17,8 +22,10 @@ from chatlab.server.limits import Limits
 from chatlab.server.serving import Serving
 from chatlab.server.wire.plain import WholeText
 from chatlab.server.wire.response import TurnResponse
-from chatlab.testing import ScriptedEngine
+from chatlab.streaming.result import Delta
+from chatlab.testing import ScriptedEngine, tiny_llama, tiny_tokenizer
 
+NIGHT = os.environ.get("HYPOTHESIS_PROFILE") == "nightly"
 MESSAGES = {"success", "client_disconnected_before_streaming", "client_disconnected_while_streaming"}
 
 
@@ -59,8 +66,8 @@ def serving(script="Hello you", running=1, waiting=3, busy="refuse", **engine):
     return Serving(ScriptedEngine(script, **engine), admission=Admission(running, waiting, busy=busy))
 
 
-def begin(serve, dialogue, text="Hi", key="session", late=False):
-    return Turn(serve, serve.admission.ask(key), dialogue.course(text, late), {})
+def begin(serve, dialogue, text="Hi", key="session", late=False, **options):
+    return Turn(serve, serve.admission.ask(key), dialogue.course(text, late), options)
 
 
 async def ended(turn):
@@ -98,7 +105,7 @@ def test_a_turn_ends_after_its_history_is_kept_and_its_callback_told():
 STEPS = st.integers(0, 30)
 
 
-@settings(max_examples=60)
+@settings(max_examples=3000 if NIGHT else 60)
 @given(STEPS, st.booleans(), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.0005]))
 @example(0, False, False, False, 0.0)
 @example(1, True, True, True, 0.0)
@@ -132,37 +139,80 @@ def test_a_client_that_leaves_at_any_await_ends_the_turn_once(steps, waits, late
     asyncio.run(play())
 
 
-FAULTS = [(where, at) for where in ("forward", "decode", "sampler") for at in range(0, 64, 7)] + [
-    ("store", 0),
-    ("callback", 0),
+POISON = 0x10FFFD
+
+
+class Poisoned(CodePointTokenizer):
+    """Cannot decode one character."""
+
+    def decode(self, token_ids, *, skip_special_tokens=True):
+        if POISON in token_ids:
+            raise UnicodeError("canary")
+        return super().decode(token_ids, skip_special_tokens=skip_special_tokens)
+
+
+def fails(calls, at):
+    """A function that fails at its so-manieth call, and works before and after."""
+    count = iter(range(10**6))
+
+    def call(*args, **kwargs):
+        if next(count) == at:
+            raise RuntimeError("canary")
+        return calls(*args, **kwargs)
+
+    return call
+
+
+def faulty(where, at, monkeypatch):
+    """An engine with a fault at one token: in the model, in the choice of a token, in the decoder, or none."""
+    if where == "decode":
+        return ScriptedEngine([[*range(97, 97 + at), POISON, 98], list(map(ord, "ok"))], Poisoned())
+    if where in ("store", "callback"):
+        return ScriptedEngine(["x" * (at + 1), "ok"])
+    engine = LocalEngine(MODEL(), TOKENIZER(), eos_ids=[], prefill_chunk_len=2000)
+    if where == "forward":
+        monkeypatch.setattr(engine, "forward", fails(engine.forward, at))
+    else:
+        monkeypatch.setattr(Sampler, "choose", fails(Sampler.choose, at))
+    return engine
+
+
+MODEL = cache(lambda: tiny_llama(TOKENIZER().vocab_len, hidden_len=16, layers=1, heads=2))
+TOKENIZER = cache(tiny_tokenizer)
+FAULTS = [
+    (where, at)
+    for where in ("forward", "sampler", "decode", "store", "callback")
+    for at in range(64)
+    if NIGHT or at in (0, 1, 31, 63)
 ]
+"""320 at night: an exception at every token index from 0 to 63 in each of five places."""
 
 
 @pytest.mark.parametrize(("where", "at"), FAULTS)
-def test_a_fault_anywhere_ends_in_one_typed_event_and_the_next_turn_works(where, at):
+def test_a_fault_anywhere_ends_in_one_typed_event_and_the_next_turn_works(where, at, monkeypatch):
     async def play():
-        dialogue = Dialogue()
-        serve = serving("x" * 70, fail_at=at if where != "store" and where != "callback" else None)
-        serve.engine.error = {"decode": UnicodeError("canary"), "sampler": EngineError("canary")}.get(
-            where, RuntimeError("canary")
-        )
+        dialogue, engine = Dialogue(), faulty(where, at, monkeypatch)
         dialogue.fails = {where}
-        turn = begin(serve, dialogue)
-        events = await ended(turn)
-        assert isinstance(events[-1], Failed)
-        assert events[-1].refusal.status == 500
-        assert "canary" not in events[-1].refusal.message
-        await check(serve, turn, dialogue)
-        assert dialogue.said == (["Hi", "x" * 70] if where == "callback" else [])
-        serve.engine.fail_at, dialogue.fails = None, set()
-        dialogue.finished.clear()
-        assert isinstance((await ended(begin(serve, dialogue)))[-1], Ended)
-        assert dialogue.said[-2:] == ["Hi", "x" * 70]
+        with engine:
+            serve = Serving(engine, admission=Admission(1, 3))
+            turn = begin(serve, dialogue, max_new_tokens=65)
+            events = await ended(turn)
+            assert isinstance(events[-1], Failed)
+            assert events[-1].refusal.status == 500
+            assert "canary" not in events[-1].refusal.message
+            said = [event for event in events if isinstance(event, Delta) and event.token_ids]
+            assert len(said) == (at + 1 if where in ("store", "callback") else at)
+            await check(serve, turn, dialogue)
+            assert dialogue.said == (["Hi", "x" * (at + 1)] if where == "callback" else [])
+            dialogue.fails = set()
+            dialogue.finished.clear()
+            assert isinstance((await ended(begin(serve, dialogue, max_new_tokens=3)))[-1], Ended)
+            assert dialogue.said[-2] == "Hi"
 
     asyncio.run(play())
 
 
-@settings(max_examples=40)
+@settings(max_examples=1000 if NIGHT else 30)
 @given(
     st.lists(st.tuples(st.integers(0, 20), st.one_of(st.none(), st.integers(0, 25))), min_size=2, max_size=6),
     st.booleans(),

@@ -235,7 +235,7 @@ class Turn:
 
     def _failed(self, error: BaseException, what: str) -> Failed:
         refusal = refusal_of(error)
-        if refusal.status >= 500:
+        if refusal.status == 500:
             self._serving.logger.error("%s failed: %s", what, where_of(error))
         return Failed(refusal=refusal)
 

@@ -63,7 +63,7 @@ class OtherRequests:
     def refuse(self, error: BaseException) -> Response:
         """An error as a response; what went wrong inside is logged by kind and place."""
         refusal = refusal_of(error)
-        if refusal.status >= 500:
+        if refusal.status == 500:
             self.serving.logger.error("a request failed: %s", where_of(error))
         return refused(refusal)
 
