@@ -146,18 +146,28 @@ def test_4_and_5_exactly_so_many_run_and_wait_burst_or_not(waiting, at_once):
 def test_6_a_client_that_left_the_queue_has_no_place_in_it():
     chat_stream = scripted(delay=0.05, num_of_concurrent_executions=1, max_queue_size=5)
 
-    async def play(url):
-        running = asyncio.create_task(cut(url, 3))
-        await asyncio.sleep(0.3)
-        ghosts = [asyncio.create_task(cut(url, 0.5)) for _ in range(5)]
-        await asyncio.sleep(0.3)
-        assert load(chat_stream) == (1, 5)
-        await asyncio.gather(*ghosts)
+    async def until(found):
         began = time.monotonic()
-        while load(chat_stream) != (1, 0):
-            assert time.monotonic() - began < 1
-            await asyncio.sleep(0.005)
-        running.cancel()
+        while load(chat_stream) != found:
+            assert time.monotonic() - began < 5
+            await asyncio.sleep(0.002)
+        return time.monotonic() - began
+
+    async def play(url):
+        async with httpx2.AsyncClient(timeout=60) as client:
+
+            def ask():
+                return asyncio.create_task(client.post(f"{url}/chat_stream", json={"user_input": "Hi"}))
+
+            running = ask()
+            await until((1, 0))
+            ghosts = [ask() for _ in range(5)]
+            await until((1, 5))
+            for ghost in ghosts:
+                ghost.cancel()
+            assert await until((1, 0)) < 1
+            running.cancel()
+            await asyncio.gather(running, *ghosts, return_exceptions=True)
 
     with live(app_of(chat_stream)) as url:
         asyncio.run(play(url))
