@@ -177,9 +177,9 @@ def test_many_streams_are_held_and_others_are_answered_meanwhile():
             for task in tasks[::2]:
                 task.cancel()
             await asyncio.gather(*tasks[::2], return_exceptions=True)
-            until = time.monotonic() + 5
-            while chat_stream.serving.admission.load().running != streams // 2:
-                assert time.monotonic() < until
+            until = time.monotonic() + 30
+            while (running := chat_stream.serving.admission.load().running) > streams // 2:
+                assert time.monotonic() < until, f"{running} of {streams} run, {streams // 2} clients are left"
                 await asyncio.sleep(0.01)
             left.set()
             await asyncio.gather(*tasks[1::2])
