@@ -21,7 +21,7 @@ test: $(STAMP) browser
 
 # The laws that have big counts, with those counts: for a night, not for a change.
 SOAK := tests/buffering tests/echo/test_causes_known.py tests/engines/dialects/test_fuzz.py tests/engines/test_prefixes.py tests/engines/test_reuse_prefix.py tests/revisions/test_injections.py tests/revisions/test_odd_documents.py \
-  tests/server/openai/test_fuzz.py tests/snapshots/test_template_edits.py tests/streaming/test_channels.py tests/trust/test_absurd.py tests/trust/test_attacks.py tests/trust/test_random_bytes.py tests/turns
+  tests/server/openai/test_fuzz.py tests/server/test_admission.py tests/server/test_reliability.py tests/server/test_turn.py tests/snapshots/test_template_edits.py tests/streaming/test_channels.py tests/trust/test_absurd.py tests/trust/test_attacks.py tests/trust/test_random_bytes.py tests/turns
 soak: $(STAMP)
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest --real=$(REAL) $(SOAK)
 

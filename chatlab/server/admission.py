@@ -124,7 +124,9 @@ class Admission:
                 raise ServerError(f"{name} must be a whole number of {least} or more, not {number!r}")
         if busy not in ("refuse", "queue"):
             raise ServerError(f"busy must be 'refuse' or 'queue', not {busy!r}")
-        self._max_running, self._max_waiting, self._busy = running, waiting, busy
+        self._max_running, self._max_waiting = running, waiting
+        self.busy = busy
+        """What a second request of one key meets."""
         self._running: set[_Seat] = set()
         self._waiting: list[_Seat] = []
         self._resting: set[_Seat] = set()
@@ -146,7 +148,7 @@ class Admission:
         """
         self._refuse_when_closing()
         same = self.has(key)
-        if same and self._busy == "refuse":
+        if same and self.busy == "refuse":
             raise SessionBusy("another answer of this session is under way: wait for its end, or stop it")
         if not same and len(self._running) < self._max_running:
             seat = _Seat(key, _State.RUNNING, since=time.monotonic())
@@ -194,7 +196,8 @@ class Admission:
             self._leave(seat)
         if not self._idle.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), max(grace_s, 0.0))
+                async with asyncio.timeout(max(grace_s, 0.0)):
+                    await self._idle.wait()
         return self._idle.is_set()
 
     def _refuse_when_closing(self) -> None:

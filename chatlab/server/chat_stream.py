@@ -114,7 +114,8 @@ class ChatStream(OtherRequests):
             request_handler: whose histories; a SimpleSessionRequestHandler of this object's own when left out.
             logger: ``logging.getLogger("chatlab.server")`` when left out.
             engine: what answers, instead of a model: local, batch, remote or scripted.
-            serving: an engine with its admission and limits, which other faces share; ``busy`` must be its admission's.
+            serving: an engine with its admission and limits, which other faces share; its counts and ``busy`` are
+                the admission's.
             overflow: of a history longer than the context allows: ``"drop_turns"`` leaves out the oldest turns and says
                 how many, ``"error"`` refuses.
             busy: a second question of one session while the first is answered: 409, or a place in the queue.
@@ -160,7 +161,7 @@ class ChatStream(OtherRequests):
                 log_content=log_content,
             )
         tokenizer = tokenizer if tokenizer is not None or mock is not None else self.serving.tokenizer
-        self._as_http_error, self._late = too_many_request_as_http_error, busy == "queue"
+        self._as_http_error = too_many_request_as_http_error
         self.allowed_hosts = None if allowed_hosts is None else frozenset(allowed_hosts)
         self.name = name
         self.request_handler = request_handler or SimpleSessionRequestHandler()
@@ -240,7 +241,9 @@ class ChatStream(OtherRequests):
         session = await self.request_handler.session_of(request)
         ticket = self.serving.admission.ask(key_of(session))
         headers = {} if session is None else self.request_handler.headers_for(session, request)
-        return Asked(ticket=ticket, session=session, wire=name, late=self._late, headers=headers), body
+        return Asked(
+            ticket=ticket, session=session, wire=name, late=self.serving.admission.busy == "queue", headers=headers
+        ), body
 
     def _too_many(self, error: TooManyRequests, name: WireName) -> Response:
         if name != "chatstream" or self._as_http_error:

@@ -77,16 +77,22 @@ class Delivery(StreamingResponse):
         return send_in_time
 
 
+AGAIN_S = 1.0
+"""Seconds after which a task that goes on is cancelled again: ``wait_for`` of Python 3.11, above all, may lose one."""
+
+
 async def end_all(*tasks: asyncio.Task[Any]) -> None:
     """Cancel what still runs and wait for its end, also when the one who waits is cancelled meanwhile."""
     cancelled: asyncio.CancelledError | None = None
-    for task in tasks:
-        task.cancel()
-    while not all(task.done() for task in tasks):
+    pending = {task for task in tasks if not task.done()}
+    while pending:
+        for task in pending:
+            task.cancel()
         try:
-            await asyncio.wait(tasks)
+            _, pending = await asyncio.wait(pending, timeout=AGAIN_S)
         except asyncio.CancelledError as error:
             cancelled = error
+            pending = {task for task in pending if not task.done()}
     for task in tasks:
         _ = task.cancelled() or task.exception()  # seen, so that asyncio does not complain of it
     if cancelled is not None:

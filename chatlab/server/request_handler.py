@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
 from contextvars import ContextVar
@@ -204,7 +205,10 @@ class AbstractRequestHandler:
             )
         generator = self._generator
         channels = {"channels": "auto"} if asked.wire == "sse" else {}
-        options = {**generator.options, "params": params or generator.params, **channels}
+        params = params or generator.params
+        # JavaScript reads a number of more than 53 bits only nearly, and a seed is told to repeat the answer by.
+        seed = secrets.randbelow(2**53) if params.seed is None else params.seed
+        options = {**generator.options, "params": params, "seed": seed, **channels}
         turn = Turn(generator.serving, asked.ticket, course, options)
         wire = wire_called(asked.wire, return_token_ids=return_token_ids)
         return TurnResponse(turn, wire, limits=generator.serving.limits, headers=asked.headers)

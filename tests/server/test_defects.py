@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from http.cookiejar import DefaultCookiePolicy
 
 import httpx2
 import pytest
@@ -131,6 +132,7 @@ def test_4_and_5_exactly_so_many_run_and_wait_burst_or_not(waiting, at_once):
             return await client.post(f"{url}/chat_stream", json={"user_input": "Hi"})
 
         async with httpx2.AsyncClient(timeout=30, limits=httpx2.Limits(max_connections=50)) as client:
+            client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # each is a session of its own
             return await asyncio.gather(*(one(client, number) for number in range(at_once)))
 
     with live(app_of(chat_stream)) as url:
@@ -155,6 +157,7 @@ def test_6_a_client_that_left_the_queue_has_no_place_in_it():
 
     async def play(url):
         async with httpx2.AsyncClient(timeout=60) as client:
+            client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
             def ask():
                 return asyncio.create_task(client.post(f"{url}/chat_stream", json={"user_input": "Hi"}))

@@ -141,6 +141,19 @@ def test_clear_context_forgets_the_history_and_keeps_the_parameters():
         assert client.get("/get_generation_params").json()["generation_params"]["temperature"] == 0.25
 
 
+def test_clear_context_while_a_turn_runs_is_a_409():
+    """The turn would bring the history back."""
+    with served(
+        ChatStream(engine=ScriptedEngine(["one", "word " * 40], delay=0.02), chat_prompt_clazz="vicuna")
+    ) as client:
+        ask_short = client.post("/chat_stream", json={"user_input": "first"}, timeout=20)
+        assert ask_short.status_code == 200
+        with client.stream("POST", "/chat_stream", json={"user_input": "second"}) as told:
+            pieces = told.iter_text()  # kept: one that is dropped hangs up
+            next(pieces)
+            assert client.post("/clear_context").json()["error"] == "session_busy"
+
+
 def test_parameters_are_a_sessions_own():
     class Recorder(ScriptedEngine):
         def submit(self, prompt_ids, params=None, *, seed=None):

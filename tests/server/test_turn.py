@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 from functools import cache
 
 import pytest
@@ -15,6 +16,7 @@ from chatlab.engines.processors import Sampler
 from chatlab.engines.scripted import CodePointTokenizer
 from chatlab.errors import ServerError, SessionBusy, TooManyRequests
 from chatlab.prompts.formats.vicuna import ChatPromptVicuna
+from chatlab.server import delivery
 from chatlab.server.admission import Admission
 from chatlab.server.chat.question import Question
 from chatlab.server.chat.turn import Begun, Course, Ended, Failed, Place, Turn
@@ -340,6 +342,51 @@ def test_a_reader_that_is_slow_gets_fewer_pieces_of_the_whole_text():
         await TurnResponse(turn, WholeText())({"type": "http"}, receive, send)
         assert b"".join(sent).endswith(("word " * 40 + "<::EOS::>").encode())
         assert len(sent) < 20
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("steps", range(5))
+def test_a_cancel_that_meets_an_event_is_not_lost(steps):
+    """Found by 48 streams of which half went: one in some hundreds was told to a client that had gone, to its end."""
+
+    async def play():
+        serve = serving("word " * 50, delay=0.2)
+        turn = begin(serve, Dialogue())
+
+        async def read():
+            async for _ in turn.batches(15.0):  # as server-sent events read, which need signs of life
+                pass
+
+        reading = asyncio.create_task(read())
+        while len(turn.events) < 2:
+            await asyncio.sleep(0.001)
+        turn._happened.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.wait({reading}, timeout=0.05)
+        assert reading.cancelled()
+        await turn.abandon()
+
+    asyncio.run(play())
+
+
+def test_a_task_that_lost_a_cancel_is_cancelled_again(monkeypatch):
+    async def play():
+        monkeypatch.setattr(delivery, "AGAIN_S", 0.01)
+
+        async def deaf():
+            for _ in range(2):
+                with suppress(asyncio.CancelledError):
+                    await asyncio.sleep(60)
+            await asyncio.sleep(60)
+
+        task = asyncio.create_task(deaf())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await delivery.end_all(task)
+        assert task.cancelled()
 
     asyncio.run(play())
 

@@ -129,7 +129,8 @@ class Turn:
                     return
                 self._happened.clear()
                 try:
-                    await asyncio.wait_for(self._happened.wait(), idle_s)
+                    async with asyncio.timeout(idle_s):  # wait_for of Python 3.11 may lose a cancel
+                        await self._happened.wait()
                 except TimeoutError:
                     yield []
 
