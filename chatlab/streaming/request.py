@@ -157,7 +157,7 @@ def _check_engine(engine: object) -> None:
 
 def _tokenizer_of(prompt: object, engine: Engine, tokenizer: Any) -> Tokenizer:
     if isinstance(prompt, Conversation):
-        _check_tells_ids(engine)
+        check_tells_ids(engine)
         return prompt.tokenizer
     tokenizer = engine.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
@@ -165,7 +165,12 @@ def _tokenizer_of(prompt: object, engine: Engine, tokenizer: Any) -> Tokenizer:
     return as_tokenizer(tokenizer)
 
 
-def _check_tells_ids(engine: Engine) -> None:
+def check_tells_ids(engine: Engine) -> None:
+    """Refuse an engine by which no conversation can be kept in ids.
+
+    Raises:
+        EngineError: it takes or gives texts.
+    """
     if engine.reads_text or not engine.tells_ids:
         lacks = "takes the prompt as text" if engine.reads_text else "does not tell the ids of its replies"
         raise EngineError(

@@ -19,7 +19,8 @@ from chatlab.prompts.content import RoleType
 from chatlab.prompts.messages import messages_of
 from chatlab.results import Bundle
 from chatlab.streaming.channel_formats.message import passages_of, prompt_message
-from chatlab.streaming.request import build_request
+from chatlab.streaming.conversation.conversation import Conversation
+from chatlab.streaming.request import build_request, check_tells_ids
 from chatlab.streaming.result import StreamResult, deltas_of
 from chatlab.streaming.stream import TextStream, stream
 from chatlab.widgets.arguments import check, check_searched
@@ -76,10 +77,13 @@ class ChatPanel(LiveLog):
         show: ``text``, ``tokens`` or ``buffer``; the reader can switch. Replies that begin under the last two ask
             the engine for log probabilities.
         flush_s: seconds between two messages to the browser.
+        keep_ids: keep the dialogue in ids, so that nothing that was said is encoded again, and an engine that reuses
+            prefixes reads only what is new; :attr:`conversation` tells where that could not be.
         options: what else :func:`chatlab.stream` takes, such as ``overflow="drop_turns"``; sampling parameters, such as
             ``temperature=0``, set the controls.
 
     Raises:
+        EngineError: ``keep_ids``, and the engine takes or gives texts.
         SamplingError: an option is unknown or out of its bounds.
         ViewError: ``engine`` is no engine, ``prompt`` no instance of a prompt class, or another argument of another
             type than its name says.
@@ -102,6 +106,7 @@ class ChatPanel(LiveLog):
         system_prompt: str | None = None,
         show: Show = "text",
         flush_s: float = FLUSH_S,
+        keep_ids: bool = False,
         **options: Any,
     ) -> None:
         check("engine", engine, Engine, "an engine, such as LocalEngine(load_model(path), load_tokenizer(path))")
@@ -112,6 +117,8 @@ class ChatPanel(LiveLog):
         self.engine = engine
         self.prompt: AbstractChatPrompt = EngineChat() if prompt is None else prompt.copy()
         """The history so far."""
+        self.conversation = _conversation(self.prompt, engine) if keep_ids else None
+        """What keeps the ids, with ``keep_ids``."""
         sampling = {name: options.pop(name) for name in set(options) - REQUEST_OPTIONS}
         self._params = SamplingParams.from_dict((params or SamplingParams()).to_dict() | sampling)
         self._options = options
@@ -206,7 +213,12 @@ class ChatPanel(LiveLog):
     ) -> Playback:
         """Stream a reply into the panel, the cell and the history; all that can be refused comes first."""
         asked = prompt.messages() if isinstance(prompt, EngineChat) else prompt
-        source = stream(asked, self.engine, self.params, **self._options)
+        source = stream(
+            asked if self.conversation is None else self.conversation.on(asked),
+            self.engine,
+            self.params,
+            **self._options,
+        )
         request = source.request
         reply = self._new_text(
             "assistant",
@@ -298,6 +310,11 @@ class _Turn:
                 said = prompt_message(self._source.message(), argument_text=self._prompt.reads_argument_text)
                 self._prompt.set_responder_last_message(said)
         self._panel._keep()
+
+
+def _conversation(prompt: AbstractChatPrompt, engine: Engine) -> Conversation:
+    check_tells_ids(engine)
+    return Conversation(prompt, engine, on_break="reread")
 
 
 def _reply(text: LiveText, source: TextStream) -> ChatReply:
