@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import secrets
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -23,17 +22,17 @@ from chatlab.server.chat.question import Question
 from chatlab.server.chat.turn import Course, Turn
 from chatlab.server.limits import json_object
 from chatlab.server.serving import Serving
+from chatlab.server.sessions.conversations import SessionConversations
 from chatlab.server.sessions.keeper import SessionKeeper
 from chatlab.server.sessions.session import Session, SessionObject, key_of
 from chatlab.server.sessions.sqlite import SqliteSessions
 from chatlab.server.wire.response import TurnResponse, WireName, wire_called
+from chatlab.streaming.conversation.conversation import Conversation
 
 Finished = Callable[[Request, str], Awaitable[None]]
 """``streaming_finished_callback``: told once how it ended; to be awaited, or not, as a program likes."""
 
 PROMPT_KEY = "chat_prompt"
-KNOWN_SESSIONS = 1000
-"""Of how many sessions the ids of the last call are remembered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +240,7 @@ class SimpleSessionRequestHandler(AbstractRequestHandler):
             raise ServerError("give a store, or sessions that have one: SessionKeeper(store)")
         self.sessions = sessions or SessionKeeper(store)
         self.sessions.revive_by(self._revived)
-        self._ids: OrderedDict[Hashable, Sequence[int]] = OrderedDict()
+        self._conversations = SessionConversations()
 
     async def session_of(self, request: Request) -> SessionObject | None:
         """The program's own session where its middleware put one, else ours."""
@@ -274,11 +273,9 @@ class SimpleSessionRequestHandler(AbstractRequestHandler):
             twin = self.prompt_in(session).copy()
             return twin, question.put_to(twin)
 
-        key = key_of(session)
         course = Course(
             make=make,
-            known_ids=self._ids.get(key, ()),
-            learn=lambda token_ids: self._learn(key, token_ids),
+            conversation=self._conversation(session),
             save=lambda prompt: self.keep(session, PROMPT_KEY, prompt),
             finish=lambda message: awaited(streaming_finished_callback(request, message)),
             late=asked is not None and asked.late,
@@ -298,12 +295,18 @@ class SimpleSessionRequestHandler(AbstractRequestHandler):
             else:
                 del data[name]
             raise
+        if isinstance(value, AbstractChatPrompt) and value.is_empty():
+            self._conversations.forget(key_of(session))
 
-    def _learn(self, key: Hashable, token_ids: Sequence[int]) -> None:
-        self._ids[key] = token_ids
-        self._ids.move_to_end(key)
-        while len(self._ids) > KNOWN_SESSIONS:
-            self._ids.popitem(last=False)
+    def _conversation(self, session: SessionObject) -> Conversation | None:
+        """What keeps a session's ids, where the engine tells them; what cannot be kept is read anew, and told."""
+        serving = self._generator.serving
+        if not serving.keeps_ids:
+            return None
+        prompt = self.prompt_in(session)
+        return self._conversations.of(
+            key_of(session), lambda: Conversation(prompt, serving.tokenizer, on_break="reread")
+        )
 
     def _revived(self, data: Mapping[str, Any]) -> AbstractChatPrompt | None:
         fresh = self._generator.new_prompt()

@@ -162,6 +162,11 @@ class Serving:
         self._answers: set[Answer] = set()
         self._ending = False
 
+    @property
+    def keeps_ids(self) -> bool:
+        """Whether a conversation may be kept in the ids that were read and said."""
+        return self._engine_for is None and self.engine.tells_ids and not self.engine.reads_text
+
     @asynccontextmanager
     async def answer(
         self,

@@ -7,7 +7,7 @@ import pytest
 from chatlab.errors import EngineError
 from chatlab.testing import ScriptedEngine
 from chatlab.widgets.chat_panel import ChatPanel
-from tests.streaming.conversation.held import CALL_TEMPLATE, id_of, tokenizer_of
+from tests.support.held import CALL_TEMPLATE, id_of, tokenizer_of
 from tests.support.templates import CHATML, GEMMA
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any, TypeVar
 
 from chatlab.engines.engine import FinishReason, PrefixUse
@@ -15,6 +16,9 @@ from chatlab.server.admission import Ticket
 from chatlab.server.refusal import Refusal, refusal_of
 from chatlab.server.serving import Answer, Serving
 from chatlab.server.told import where_of
+from chatlab.streaming.asked_prompt import Prompt
+from chatlab.streaming.conversation.conversation import Conversation
+from chatlab.streaming.conversation.kept import Lost
 from chatlab.streaming.result import Delta
 
 T = TypeVar("T")
@@ -28,6 +32,17 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnPrefix:
+    """What of a session's own ids was not read again."""
+
+    kept_len: int
+    lost_len: int
+    """The last id of a reply was never read, so 1 is least."""
+    cause: str = ""
+    """Why more than that was lost: who is to change (template, program or engine), and what."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Begun:
     """It runs: what is known before the first token."""
 
@@ -35,7 +50,7 @@ class Begun:
     prompt_ids: tuple[int, ...]
     dropped_turns: int
     seed: int | None
-    prefix: PrefixUse | None
+    prefix: OwnPrefix | None
     """How much of what the session's last call read and said was read no more, where the engine tells."""
 
 
@@ -71,10 +86,8 @@ class Course:
     """Keep the copy in the history's place."""
     finish: Finish
     """Told once how it ended, in ChatStream's words."""
-    known_ids: Sequence[int] = ()
-    """What the session's last call of the model read and said."""
-    learn: Callable[[Sequence[int]], None] = lambda token_ids: None
-    """Told what this one read and said."""
+    conversation: Conversation | None = None
+    """What the session's calls read and said so far; without one each prompt is encoded anew."""
     late: bool = False
     """Whether the history is asked for only when the slot is there, because a turn before it may still change it."""
 
@@ -183,32 +196,40 @@ class Turn:
         """Read the answer to its end, event by event."""
         if not self._course.late:
             self._made = self._course.make()
-        prompt = self._make_late if self._made is None else self._made[0]
+        prompt = self._make_late if self._made is None else self._kept_on(self._made[0])
         options = dict(self._options, on_place=self._waits)
         async with self._serving.answer(prompt, ticket=self._ticket, keep_key=True, **options) as answer:
             self._answer = answer
             assert self._made is not None
+            known = self._known(answer)
             begun = False
             async for delta in answer:
-                if (
-                    not begun
-                ):  # not earlier: what an engine kept it says before its first token, and not when it is asked
-                    self._tell(self._begun(answer, self._made[1]))
+                if not begun:  # not earlier: what an engine kept it says with its first token, and not when it is asked
+                    self._tell(self._begun(answer, self._made[1], *known))
                     begun = True
                 self._tell(delta)
 
-    def _begun(self, answer: Answer, message_id: int | str) -> Begun:
+    def _begun(self, answer: Answer, message_id: int | str, known_ids: Sequence[int], lost: Lost | None) -> Begun:
         return Begun(
             message_id=message_id,
             prompt_ids=answer.prompt_ids,
             dropped_turns=answer.dropped_turns,
             seed=answer.seed,
-            prefix=own_prefix(answer.prefix, self._course.known_ids, answer.prompt_ids),
+            prefix=own_prefix(answer.prefix, known_ids, answer.prompt_ids, lost),
         )
 
-    def _make_late(self) -> AbstractChatPrompt:
+    def _make_late(self) -> Prompt:
         self._made = self._course.make()
-        return self._made[0]
+        return self._kept_on(self._made[0])
+
+    def _kept_on(self, prompt: AbstractChatPrompt) -> Prompt:
+        """The prompt, as what goes on with the session's conversation."""
+        return prompt if self._course.conversation is None else self._course.conversation.on(prompt)
+
+    def _known(self, answer: Answer) -> tuple[Sequence[int], Lost | None]:
+        """What the session read and said before this call, and what of that the call's prompt does not keep."""
+        conversation = self._course.conversation
+        return ((), None) if conversation is None else (conversation.token_ids, conversation.lost_by(answer.prompt_ids))
 
     def _waits(self, place: int) -> None:
         self._tell(Place(place=place))
@@ -223,7 +244,6 @@ class Turn:
             if not answer.text:
                 self._made[0].set_responder_last_msg("")
             await through(self._course.save(self._made[0]))
-            self._course.learn((*answer.prompt_ids, *answer.token_ids))
         return Ended(finish_reason=reason, text=answer.text, token_len=len(answer.token_ids))
 
     def _log(self, message: str) -> None:
@@ -245,18 +265,24 @@ class Turn:
         self._happened.set()
 
 
-def own_prefix(told: PrefixUse | None, known_ids: Sequence[int], prompt_ids: Sequence[int]) -> PrefixUse | None:
+def own_prefix(
+    told: PrefixUse | None, known_ids: Sequence[int], prompt_ids: Sequence[int], lost: Lost | None = None
+) -> OwnPrefix | None:
     """What of a session's own ids was kept: how much an engine had kept of others' would tell what they asked.
 
     >>> own_prefix(PrefixUse(kept_len=3, lost_len=0), (1, 2, 9), (1, 2, 3, 4))
-    PrefixUse(kept_len=2, lost_len=1)
+    OwnPrefix(kept_len=2, lost_len=1, cause='')
+    >>> own_prefix(PrefixUse(kept_len=0, lost_len=0), (1, 2, 9), (1, 2, 9, 4)).cause
+    'engine: it does not hold what this session read any more'
     """
     if told is None:
         return None
-    parts = (i for i, (known, now) in enumerate(zip(known_ids, prompt_ids, strict=False)) if known != now)
-    common_len = next(parts, min(len(known_ids), len(prompt_ids)))
+    common_len = len(commonprefix([list(known_ids), list(prompt_ids)]))
     kept_len = min(told.kept_len, common_len)
-    return PrefixUse(kept_len=kept_len, lost_len=len(known_ids) - kept_len)
+    cause = "" if lost is None else f"{lost.layer}: {lost.why}"
+    if not cause and kept_len < min(common_len, len(known_ids) - 1):
+        cause = "engine: it does not hold what this session read any more"
+    return OwnPrefix(kept_len=kept_len, lost_len=len(known_ids) - kept_len, cause=cause)
 
 
 async def through(work: Awaitable[T]) -> T:

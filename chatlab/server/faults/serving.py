@@ -45,6 +45,8 @@ class DishonestServing(Serving):
         super().__init__(engine, fault.tokenizer(honest_tokenizer), **options)
         self.fault, self._honest_tokenizer = fault, honest_tokenizer
 
+    keeps_ids = False  # a server with this fault makes the ids of each prompt itself
+
     def settle(
         self,
         prompt: Prompt,

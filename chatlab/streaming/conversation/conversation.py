@@ -116,6 +116,10 @@ class Conversation:
         """What the last prompt did not keep, and why; ``None`` where it kept all."""
         return self._memory.calls[-1].lost if self._memory.calls else None
 
+    def lost_by(self, prompt_ids: Sequence[int]) -> Lost | None:
+        """What a prompt that was just settled does not keep, and why; ``None`` where it keeps all."""
+        return self._memory.asked.get(tuple(prompt_ids))
+
     def next_ids(self, prompt: AbstractChatPrompt, **options: Any) -> list[int]:
         """The ids of the next call.
 

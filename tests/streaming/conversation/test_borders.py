@@ -11,7 +11,7 @@ from chatlab.prompts.formats.registry import FORMATS
 from chatlab.streaming.conversation.conversation import Conversation
 from chatlab.testing import ScriptedEngine, tiny_llama
 from tests.streaming.asked import asked
-from tests.streaming.conversation.held import CALL_TEMPLATE, Held, id_of, tokenizer_of
+from tests.support.held import CALL_TEMPLATE, Held, id_of, tokenizer_of
 from tests.support.templates import CHATML, THINKING
 
 RETURNS = (

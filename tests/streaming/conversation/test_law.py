@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.streaming.conversation.held import Held, id_of, slow_ids, tokenizer_of
+from tests.support.held import Held, id_of, slow_ids, tokenizer_of
 from tests.support.templates import CHATML, GEMMA
 
 TEXT = st.text(st.sampled_from("ab \n\tYeséß😀1.<|/>"), max_size=12)
