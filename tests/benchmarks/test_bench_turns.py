@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from itertools import cycle, islice
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,8 @@ from chatlab.prompts.dialogue import Dialogue, prompts_of, read_dialogues
 from chatlab.prompts.formats.registry import prompt_class
 from chatlab.tokenizers.load import load_tokenizer
 from chatlab.turns.measure import iter_turns
+from chatlab.widgets.turns.turns_view import TurnsView
+from tests.support.long_talk import TOKENS, long_trace
 
 BORDERS = 100_000
 
@@ -60,3 +63,15 @@ def test_measuring_borders_beside_encoding_every_prompt_once(ratio, name, form, 
     start = time.process_time()
     encode(texts)
     print(f"encode_batch alone: {1000 * (time.process_time() - start):.0f} ms")
+
+
+def test_a_long_conversation_is_drawn_at_once_and_small(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Target: 128 turns and 70,000 ids in at most 300 ms and 1 MB."""
+    trace = long_trace()
+    benchmark.pedantic(lambda: TurnsView(trace).page(), rounds=5, warmup_rounds=1)
+    took_ms, size = benchmark.stats.stats.median * 1000, len(TurnsView(trace).page().encode())
+    benchmark.extra_info |= {"ms": took_ms, "bytes": size}
+    with capsys.disabled():
+        print(f"\nTurnsView, {len(trace.turns)} turns, {TOKENS:,} ids: {took_ms:.0f} ms, {size / 1000:.0f} kB")
+    assert took_ms <= 300
+    assert size <= 1_000_000
