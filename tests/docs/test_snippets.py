@@ -16,7 +16,7 @@ import typer
 from chatlab.cli import app
 from tests.conftest import ROOT
 
-PAGES = sorted(
+PAGES = [Path("README.md")] + sorted(
     page.relative_to(ROOT)
     for page in (ROOT / "docs").rglob("*.md")
     if not {"api", "_build"} & set(page.relative_to(ROOT).parts)
