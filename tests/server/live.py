@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-import time
 from contextlib import asynccontextmanager, contextmanager
 
 import httpx2
@@ -20,17 +19,29 @@ MOCK = {"type": "round", "time_per_token_sec": 0}
 @contextmanager
 def live(app):
     """The address of an application that is served."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="on")
+    server, started, told = uvicorn.Server(config), threading.Event(), []
+
+    async def serve():
+        """As the server's own ``serve``, which looks but ten times a second whether it shall end."""
+        ended = asyncio.Event()
+        told.append((asyncio.get_running_loop(), ended))
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        started.set()
+        await ended.wait()
+        await server.shutdown()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
+    assert started.wait(30)
     try:
-        while not server.started:
-            assert thread.is_alive()
-            time.sleep(0.005)
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
-        server.should_exit = True
-        thread.join(20)
+        ((loop, ended),) = told
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -63,7 +74,7 @@ def mocked(kind="echo", **options):
 @contextmanager
 def served(chat_stream, **options):
     """A client of a served ChatStream."""
-    with live(app_of(chat_stream, **options)) as url, httpx2.Client(base_url=url, timeout=20) as client:
+    with live(app_of(chat_stream, **options)) as url, httpx2.Client(base_url=url, timeout=20, verify=False) as client:
         yield client
 
 
