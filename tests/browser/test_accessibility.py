@@ -47,11 +47,18 @@ from chatlab.revisions.compare import compare_revisions
 RevisionView(compare_revisions(tokenizer_path("phi3-style/before"), tokenizer_path("phi3-style/after"))).explore()
 """,
     """
+from chatlab import TurnsView, trace_turns
+turns = [{"user": q, "assistant": a} for q, a in (("Where is Tokyo?", " In Japan. "), ("And Kyoto?", "Japan, too.\\n"))]
+TurnsView(trace_turns(tokenizer_path("phi3-style/after"), {"turns": [*turns, {"user": "Bye"}]}, stored="stripped"))
+""",
+    """
 frame = measure_drift(list(read_dialogues(dialogues_path()))[:60], ChatPromptMetaLlamaLlama2Chat, tokenizer)
 DriftExplorer(frame)
 """,
 )
 VIEWS = (".cl-root", ".chatlab")
+RIBBON_LINES = """[...document.querySelectorAll(".chatlab summary > code")].map(
+  (ribbon) => Math.round(ribbon.offsetHeight / parseFloat(getComputedStyle(ribbon).lineHeight)))"""
 
 
 def test_light_and_dark(notebook: Callable[..., Notebook], axe: str, screenshots: Path) -> None:
@@ -64,6 +71,7 @@ def test_light_and_dark(notebook: Callable[..., Notebook], axe: str, screenshots
     assert book.page.locator(".jupyter-widgets-error-widget").count() == 0
     errors = book.page.locator("[data-mime-type='application/vnd.jupyter.stderr']").all_inner_texts()
     assert errors == []
+    assert book.page.evaluate(RIBBON_LINES) == [1, 1]
     book.page.evaluate("(source) => { (0, window.eval)(source); }", axe)
     problems: list[Any] = []
     for theme in ("Dark", "Light"):  # JupyterLab keeps the last one for the tests that follow

@@ -29,15 +29,15 @@ PANEL_CAP = 600_000
 
 STYLE = """
 .chatlab:has(summary > code) { container-type: inline-size; }
-.chatlab summary > code { display: block; width: max-content; max-width: 100%; overflow: hidden; margin: .15em 0 .4em; padding: 0;
- border: 0; background: #8883; color: inherit; font: clamp(7px, 2.1cqw, 15px)/1.5 monospace; white-space: pre; }
+.chatlab.chatlab summary > code { display: block; width: max-content; max-width: 100%; overflow: hidden; margin: .15em 0 .4em; padding: 0;
+ border: 0; background: #8883; color: inherit; font: clamp(7px, 2.1cqw, 15px)/max(1.5em, 14px) monospace; white-space: pre; }
 .chatlab summary:has(> code) { cursor: pointer; } .chatlab summary:focus-visible { outline: 2px solid; outline-offset: 2px; }
 .chatlab details[open]:has(> summary > code) { border-left: 3px solid #8888; padding-left: .6em; margin-bottom: 1em; }
-.chatlab summary > code mark { background: #e69f0099; color: inherit; }
-.chatlab summary > code del { background: #cc331133; color: inherit; text-decoration: none; }
-.chatlab summary > code del strong { background: #cc331188; }
+.chatlab.chatlab summary > code mark { background: #e69f0099; color: inherit; }
+.chatlab.chatlab summary > code del { background: #cc331133; color: inherit; text-decoration: none; }
+.chatlab.chatlab summary > code del strong { background: #cc331188; }
 """
-"""Grey, amber and red for those who see colour; the signs tell the same."""
+"""Grey, amber and red for those who see colour; the signs tell the same. The class stands twice to come before JupyterLab."""
 
 
 class TurnsView(Result):
