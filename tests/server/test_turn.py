@@ -197,7 +197,7 @@ def test_a_fault_anywhere_ends_in_one_typed_event_and_the_next_turn_works(where,
         dialogue.fails = {where}
         with engine:
             serve = Serving(engine, admission=Admission(1, 3))
-            turn = begin(serve, dialogue, max_new_tokens=65)
+            turn = begin(serve, dialogue, max_new_tokens=65, seed=5)  # of which no token is a stop
             events = await ended(turn)
             assert isinstance(events[-1], Failed)
             assert events[-1].refusal.status == 500
