@@ -55,6 +55,7 @@ _HOME = {
     "snapshot": "snapshots.snapshot",
     "stream": "streaming.stream",
     "stream_many": "streaming.many",
+    "sweep": "sweeps.run",
     "trace_echo": "echo.trace",
     "trace_turns": "turns.trace",
 }
@@ -93,6 +94,7 @@ if TYPE_CHECKING:
     from chatlab.streaming.many import stream_many as stream_many
     from chatlab.streaming.stream import astream as astream
     from chatlab.streaming.stream import stream as stream
+    from chatlab.sweeps.run import sweep as sweep
     from chatlab.tokenizers.load import load_tokenizer as load_tokenizer
     from chatlab.turns.audit.audit import audit_template as audit_template
     from chatlab.turns.measure import measure_turns as measure_turns

@@ -48,6 +48,7 @@
     ├── RevisionCompareError   two revisions could not be compared
     │   ├── VersionInstallError an environment with another library version cannot be made
     │   └── LockError          a lock file is damaged, unsafe, newer, or lacks the alias (also ValueError)
+    ├── SweepError             a sweep's spec or task is wrong, or a task failed   (also ValueError)
     ├── PlainDataError         plain data is not what ``to_dict`` wrote           (also ValueError)
     └── OutputError            a result cannot be written where it was asked for   (also OSError)
 
@@ -373,6 +374,10 @@ class VersionInstallError(RevisionCompareError):
 
 class LockError(RevisionCompareError, ValueError):
     """A lock file is damaged, unsafe, of a newer schema, or lacks the alias."""
+
+
+class SweepError(ChatlabError, ValueError):
+    """A sweep's spec or task is wrong, or one of its tasks failed where none may."""
 
 
 class PlainDataError(ChatlabError, ValueError):

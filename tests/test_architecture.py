@@ -25,7 +25,7 @@ LEVELS = [
     {"turns"},  # a comparison and a lock name what the audit of a template finds
     {"revisions"},
     {"locks", "history"},
-    {"diagnosis", "probe", "sweep"},
+    {"diagnosis", "probe", "sweeps"},
     {"reports", "widgets"},
     {"server"},
     {"testing"},
@@ -56,6 +56,8 @@ OWNERS = {
     "sentencepiece": {"tokenizers", "snapshots.recorder"},  # the recorder stands alone, under any library version
     "typer": {"cli"},
     "xllamacpp": {"tokenizers.gguf.llama_cpp"},
+    "distributed": {"sweeps.pools"},
+    "loky": {"sweeps.pools"},
     "mistral_common": {"tokenizers.bytewise.tekken"},
     "tiktoken": {"tokenizers.bytewise.tiktoken_file"},
 }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 # Each module puts its commands on the app; heavy libraries load only inside a command.
-from chatlab.cli import audit, chat, doctor, drift, lab, revisions, serve, trace, turns
+from chatlab.cli import audit, chat, doctor, drift, lab, revisions, serve, sweep, trace, turns
 from chatlab.cli.parts.shell import app
 from chatlab.terminal import harmless_streams
 
-__all__ = ["app", "audit", "chat", "doctor", "drift", "lab", "main", "revisions", "serve", "trace", "turns"]
+__all__ = ["app", "audit", "chat", "doctor", "drift", "lab", "main", "revisions", "serve", "sweep", "trace", "turns"]
 
 
 def main() -> None:

@@ -219,6 +219,23 @@ def decoded(attempt: Attempt) -> None:
     attempt.shown += "".join(decoder.put([i]) for i in ids) + decoder.flush()
 
 
+def sweep_spec(attempt: Attempt) -> Path:
+    """Two studies of the folder: one that reads it in this process, one in a child."""
+    talk = json.dumps(str(attempt.root / "talk.jsonl"))
+    spec = attempt.at / "spec.toml"
+    spec.write_text(
+        f'[dialogues]\ntalk = {talk}\n[tokenizers]\ntok = "tok"\n[[drift]]\nprompts = ["chatml"]\n[[audit]]\n'
+    )
+    return spec
+
+
+def swept(attempt: Attempt) -> Any:
+    result = chatlab.sweep(sweep_spec(attempt), out=attempt.at / "out")
+    for kind in ("drift", "audit"):
+        attempt.shown += repr(result.to_frame(kind))
+    return result
+
+
 ENTRIES: dict[str, Callable[[Attempt], None]] = {
     "load_tokenizer": attacked(lambda a: chatlab.load_tokenizer(a.folder)),
     **{f"load_tokenizer by {loader}": attacked(lambda a, loader=loader: chatlab.load_tokenizer(a.folder, loader=loader))
@@ -260,6 +277,8 @@ ENTRIES: dict[str, Callable[[Attempt], None]] = {
     **{f"chatlab check as {form}": cli("check", "--file", "LOCK", "--format", form, after=locked) for form in ("rich", "markdown")},
     "chatlab chat": cli("chat", "FOLDER"),
     "Conversation": attacked(conversed),
+    "sweep": attacked(swept),
+    "chatlab sweep": attacked(lambda a: a.command("sweep", sweep_spec(a), "--out", a.at / "out")),
 }  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_the_wheel_ships_the_package_with_its_types_scripts_and_styles(names: se
 
 
 def test_the_wheel_ships_the_data_and_the_notebooks(names: set[str]) -> None:
-    for folder in ("data/dialogues", "data/models", "data/probes", "data/tokenizers"):
+    for folder in ("data/dialogues", "data/models", "data/probes", "data/sweeps", "data/tokenizers"):
         files = files_in(folder)
         assert files
         assert {f"chatlab/embedded_{name}" for name in files} <= names

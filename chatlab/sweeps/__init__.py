@@ -1,0 +1,1 @@
+"""One question a thousand times: tasks by the hash of their inputs, on any executor, resumed where it broke off."""
