@@ -16,6 +16,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers
 
 from chatlab import (
     ChatPromptMetaLlamaLlama2Chat,
+    audit_template,
+    diagnose,
     load_tokenizer,
     measure_drift,
     measure_turns,
@@ -46,6 +48,7 @@ from chatlab.snapshots.snapshot import snapshot
 from chatlab.streaming.result import StreamResult
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.testing.streaming_check import ChangedAnswer, StreamingCheck
+from chatlab.turns.audit.against import audit_patch
 from chatlab.turns.tally import TurnsTally
 from chatlab.widgets.chat_panel import ChatPanel
 from chatlab.widgets.drift_explorer import DriftExplorer
@@ -182,6 +185,11 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
         evil
     )
     before = tokenizer_path("phi3-style/before")
+    short = f"{BIDI}{ANSI}<img src=x onerror=alert(1)>"  # an excerpt shows it whole
+    yield "TemplateAudit", audit_template("{{ messages[-1].content }}" + short)
+    yield "TemplatePatch", audit_patch("{{ messages[-1].content }}", "{{ messages[-1].content }}" + EVIL)
+    talks = [{"id": EVIL, "turns": [{"user": EVIL, "assistant": EVIL}] * 2}]
+    yield "Diagnosis", diagnose(before, "chatml", talks)
     comparison = compare_revisions(before, evil, prompts=[EVIL])
     yield "Comparison", comparison
     yield "Explanation", comparison.explain("prompt/0")
@@ -217,7 +225,7 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
-    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "Comparison", "Explanation", "RevisionView", "Snapshot",
+    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "TemplateAudit", "TemplatePatch", "Diagnosis", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
     "StreamingCheck",
 )  # fmt: skip
