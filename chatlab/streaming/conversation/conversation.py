@@ -22,6 +22,9 @@ from chatlab.tokenizers.load import as_tokenizer
 OnBreak = Literal["error", "reread"]
 Messages = Sequence[Mapping[str, Any]]
 
+ASKED_CAP = 32
+"""Prompts that were settled and whose calls have not ended; looking for one that fits settles a few."""
+
 _UNREAD = ("prompt_class", "contents", "next_message_id", "clock")
 """What of a prompt's plain data is no setting; a clock that goes on changes nothing that was read."""
 
@@ -148,7 +151,7 @@ class Conversation:
         lost = (
             Lost(kept_len=kept_len, lost_len=len(before) - kept_len, layer=layer, why=why) if why and before else None
         )
-        self._memory.asked[tuple(token_ids)] = lost
+        self._memory.settled(token_ids, lost)
         return token_ids
 
     def keep(
@@ -212,6 +215,12 @@ class _Memory:
         self.asked: dict[tuple[int, ...], Lost | None] = {}
         """What each prompt lost that was settled since the last call ended."""
         self._proven: set[tuple[Any, ...]] = set()
+
+    def settled(self, token_ids: Sequence[int], lost: Lost | None) -> None:
+        """Remember what a prompt loses; of requests that never ran, the last few."""
+        self.asked[tuple(token_ids)] = lost
+        while len(self.asked) > ASKED_CAP:
+            del self.asked[next(iter(self.asked))]
 
     def standing(
         self, prompt: AbstractChatPrompt, messages: Sequence[Message] | None = None
