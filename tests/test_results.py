@@ -22,6 +22,7 @@ from chatlab import (
     measure_drift,
     measure_turns,
     stream,
+    sweep,
     trace_echo,
     trace_turns,
 )
@@ -46,6 +47,7 @@ from chatlab.revisions.report.explain import Explanation
 from chatlab.severity import Severity
 from chatlab.snapshots.snapshot import snapshot
 from chatlab.streaming.result import StreamResult
+from chatlab.sweeps.task import Task
 from chatlab.testing import CodePointTokenizer, ScriptedEngine
 from chatlab.testing.streaming_check import ChangedAnswer, StreamingCheck
 from chatlab.turns.audit.against import audit_patch
@@ -175,6 +177,7 @@ def make(lower: Any, folder: Path) -> Iterator[tuple[str, Result]]:
     yield "TurnsTrace", trace
     yield "TurnsView", TurnsView(trace)
     yield "TurnsTally", TurnsTally(measure_turns([Dialogue(id=EVIL, turns=turns)], "llama2", lower, stored="stripped"))
+    yield "Sweep", sweep([Task("snapshot", {"tokenizer": EVIL})], out=folder / "sweep")
     yield from make_revisions(folder)
 
 
@@ -225,7 +228,7 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
-    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "TemplateAudit", "TemplatePatch", "Diagnosis", "Comparison", "Explanation", "RevisionView", "Snapshot",
+    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "TemplateAudit", "TemplatePatch", "Diagnosis", "Sweep", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
     "StreamingCheck",
 )  # fmt: skip

@@ -77,7 +77,8 @@ def _tell_plan(spec: str, folder: Path, shard: str | None) -> None:
     from chatlab.sweeps.store import held_entries
 
     plan = planned(spec, shard)
-    done = {key for key, entry in held_entries(folder, plan).items() if entry.state == "done"}
+    held = held_entries(folder, plan).values()
+    done = {key for entries in held for key, entry in entries.items() if entry.state == "done"}
     for kind, count in sorted(Counter(one.kind for one in plan).items()):
         left = sum(one.kind == kind and one.key not in done for one in plan)
         console.print(Text(f"{kind}: {count:,} tasks, {left:,} to compute"))

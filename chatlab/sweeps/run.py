@@ -61,7 +61,7 @@ def sweep(
     store.require_same(plan)
     store.find(plan)
     missing = [one for one in plan if not is_done(store, one)]
-    with _listed(store, plan), Meter(progress, "sweeping", "tasks", len(missing)) as meter:
+    with _listed(store, plan, missing), Meter(progress, "sweeping", "tasks", len(missing)) as meter:
         with closing(_answers(missing, executor)) as answers, closing(_kept(store, plan, answers)) as kept:
             for one, answer in kept:
                 meter.advance()
@@ -101,9 +101,10 @@ def _answers(missing: Sequence[Planned], executor: Executor | None) -> Generator
 
 
 @contextmanager
-def _listed(store: Store, plan: Sequence[Planned]) -> Iterator[None]:
+def _listed(store: Store, plan: Sequence[Planned], missing: Sequence[Planned]) -> Iterator[None]:
     """Tell of the tasks before the work and after it, however that ends."""
-    store.list_tasks(plan)
+    if missing:
+        store.list_tasks(plan)
     try:
         yield
     finally:

@@ -68,6 +68,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = prepare_folder(folder)
         self.entries: dict[str, Entry] = {}
+        self._stale = set[Path]()
         for left in folder.rglob(".*.parquet.*.tmp"):  # of a process that was killed
             left.unlink(missing_ok=True)
 
@@ -88,7 +89,10 @@ class Store:
 
     def find(self, planned: Sequence[Planned]) -> None:
         """Look up what is there of the tasks; what is damaged counts as absent."""
-        self.entries |= held_entries(self.folder, planned)
+        held = held_entries(self.folder, planned)
+        asked = {one.key for one in planned}
+        self._stale = {path for path, entries in held.items() if not entries.keys() <= asked}
+        self.entries |= {key: entry for entries in held.values() for key, entry in entries.items() if key in asked}
 
     def path(self, planned: Planned) -> Path:
         """Return the shard that a task belongs to."""
@@ -112,11 +116,10 @@ class Store:
         """Take away the rows of what is no longer asked for: they are of other files, or other versions."""
         asked, paths = {one.key for one in planned}, {self.path(one) for one in planned}
         for path in [path for kind in FIELDS for path in (self.folder / kind).glob("*.parquet")]:
-            held = read_shard(path) if path in paths else {}
             if path not in paths:
                 path.unlink()
-            elif not held.keys() <= asked:
-                write_shard(path, {key: value for key, value in held.items() if key in asked})
+            elif path in self._stale:
+                write_shard(path, {key: value for key, value in read_shard(path).items() if key in asked})
 
     def list_tasks(self, planned: Sequence[Planned]) -> None:
         """Write the table of the tasks.
@@ -136,20 +139,21 @@ def shard_path(folder: Path, planned: Planned) -> Path:
     return folder / planned.kind / f"{planned.key[:PREFIX_LEN]}.parquet"
 
 
-def held_entries(folder: Path, planned: Sequence[Planned]) -> dict[str, Entry]:
-    """Return what a folder holds of the tasks, by key."""
-    asked, paths = {one.key for one in planned}, {shard_path(folder, one) for one in planned}
-    return {key: entry for path in paths for key, (entry, _) in read_shard(path).items() if key in asked}
+def held_entries(folder: Path, planned: Sequence[Planned]) -> dict[Path, dict[str, Entry]]:
+    """Return what the shards that the tasks belong to hold, these tasks or others, by key."""
+    paths = {shard_path(folder, one) for one in planned}
+    return {path: {entry.key: entry for entry in _read(path)[1]} for path in paths}
 
 
 def _told(entry: Entry) -> dict[str, Any]:
-    names = ("task", "state", "rows", "left_out", "error", "message")
-    return dict(zip(names, astuple(entry), strict=False))
+    plain = {name: getattr(entry, name) for name in ("state", "rows", "left_out", "error", "message")}
+    return {"task": entry.key, **plain}
 
 
 def write_tasks(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the table of tasks, in the order of their keys."""
-    table = pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["task"])), schema=_TASKS)
+    held = sorted(rows, key=lambda row: str(row["task"]))
+    table = pa.table({name: [row[name] for row in held] for name in _TASKS.names}, schema=_TASKS)
     with whole_file(folder / TASKS) as path:
         _write(table, path)
 
@@ -171,16 +175,21 @@ def read_tasks(folder: Path) -> list[dict[str, Any]]:
 
 def read_shard(path: Path) -> Shards:
     """Return the tasks of a shard, each with its rows; none where it is absent or damaged."""
+    table, held = _read(path)
+    ends = list(accumulate((entry.rows for entry in held), initial=0))
+    rows = [table.slice(at, end - at).select(e.columns) for (at, end), e in zip(pairwise(ends), held, strict=True)]
+    return {entry.key: (entry, part if entry.rows else None) for entry, part in zip(held, rows, strict=True)}
+
+
+def _read(path: Path) -> tuple[pa.Table, list[Entry]]:
     try:
         table = pq.read_table(path, page_checksum_verification=True, partitioning=None)
         held = list(_entries(table.schema.metadata[_ENTRIES]))
-        ends = list(accumulate((entry.rows for entry in held), initial=0))
-        if ends[-1] != table.num_rows:
-            return {}
-        rows = [table.slice(at, end - at).select(e.columns) for (at, end), e in zip(pairwise(ends), held, strict=True)]
+        columns = {name for entry in held for name in entry.columns}
     except (OSError, ValueError, KeyError, TypeError):  # pyarrow's own errors are of these
-        return {}
-    return {entry.key: (entry, part if entry.rows else None) for entry, part in zip(held, rows, strict=True)}
+        return pa.table({}), []
+    is_whole = sum(entry.rows for entry in held) == table.num_rows and columns <= set(table.column_names)
+    return (table, held) if is_whole else (pa.table({}), [])
 
 
 def _entries(metadata: bytes) -> Iterator[Entry]:

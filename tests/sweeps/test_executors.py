@@ -87,7 +87,9 @@ def test_killed_and_resumed(known: Known, tmp_path: Path, number: signal.Signals
         run.send_signal(number)
         assert run.wait(60) in (1, 2, -number)
     plan = planned(known.spec)
-    done = [entry for entry in held_entries(out, plan).values() if entry.state == "done"]
+    done = [
+        entry for entries in held_entries(out, plan).values() for entry in entries.values() if entry.state == "done"
+    ]
     assert done
     assert sweep(known.spec, out=out).computed == 12 - len(done)
     is_known(out)
