@@ -29,7 +29,7 @@ Check = Callable[[Path], None]
 
 POISON = """
 import os, sys
-sys.addaudithook(lambda event, told: os._exit(9) if event == "open" and "poison" in str(told[0]) else None)
+sys.addaudithook(lambda event, told: os._exit(9) if event == "open" and "poison.jsonl" in str(told[0]) else None)
 """
 
 
