@@ -228,7 +228,7 @@ def make_revisions(folder: Path) -> Iterator[tuple[str, Result]]:
 
 NAMES = (
     "StreamResult", "StreamResult with logprobs", "SavedText", "ChatReply", "Transcript", "EchoTrace", "EchoView", "BufferTrace",
-    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "TemplateAudit", "TemplatePatch", "Diagnosis", "Sweep", "Comparison", "Explanation", "RevisionView", "Snapshot",
+    "PromptDifference", "TemplateComparison", "DriftTally", "DriftExplorer", "TurnsTrace", "TurnsView", "TurnsTally", "Sweep", "TemplateAudit", "TemplatePatch", "Diagnosis", "Comparison", "Explanation", "RevisionView", "Snapshot",
     "Entry", "CheckResult as locked", "CheckResult", "CheckResult without a verdict", "CheckReport", "Bisection", "VersionMatrix",
     "StreamingCheck",
 )  # fmt: skip
