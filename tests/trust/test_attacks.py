@@ -469,6 +469,7 @@ TEXT_ENTRIES: dict[str, Callable[[Attempt, str], Any]] = {
     "chatlab lock by": of_words("lock", "t", "CLEAN", "--loader", "TEXT", "--role", "TEXT", "--file", "LOCK"),
     "chatlab check": of_words("check", "TEXT", "--file", "TEXT"),
     "chatlab chat": of_words("chat", "TEXT", "--prompt", "TEXT"),
+    "chatlab serve": of_words("serve", "TEXT", "--store", "TEXT", "--fault", "TEXT"),
     "Conversation": lambda a, text: Conversation(text, ScriptedEngine(text)).ask(text),
 }
 
